@@ -1,0 +1,24 @@
+"""A candidate: one answer to one prompt. Example row:
+
+{"candidate_id": "41be…", "prompt_id": "9f0c…", "text": "Lay the present face down …", "model": "scholar",
+ "view": "a numbered list of steps", "sample": 0, "temperature": 0.9, "seed": 1, "finish_reason": "stop", "source": "models"}
+"""
+
+from pydantic import Field
+
+from prefloom.schemas.record import Record
+
+
+class Candidate(Record):
+    """One answer, with the model, view and sampling settings it came from (null where imported answers do not say)."""
+
+    candidate_id: str = Field(description="Content id of prompt, model, view, sample and text")
+    prompt_id: str = Field(description="The prompt it answers")
+    text: str = Field(description="The answer")
+    model: str = Field(description="Model that wrote it, as named in the recipe or the imported file")
+    view: str | None = Field(description="Viewpoint or style it was asked to take")
+    sample: int = Field(description="Index among the answers of this model and view")
+    temperature: float | None = Field(description="Sampling temperature")
+    seed: int | None = Field(description="Sampling seed")
+    finish_reason: str | None = Field(description="Why the model stopped")
+    source: str = Field(description="models if generated, file if imported")

@@ -1,0 +1,307 @@
+"""The recipe: the small YAML a person writes. Unknown keys are errors that name the nearest valid key.
+
+    name: demo
+    seed: 1
+    models: {scholar: {engine: society, character: scholar}, judge: {engine: society, character: judge}}
+    personas: [{source: grid, count: 200}]
+    prompts: [{source: seeds, count: 100}]
+    candidates: {source: models, models: [scholar], views: ["a short answer", "a list of steps"], samples: 2}
+    judgements: {model: judge}
+
+`python -m prefloom.schemas.recipe > data/recipes/recipe.schema.json` writes the JSON Schema that editors read.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from prefloom.schemas.errors import nearest
+from prefloom.schemas.ids import content_hash
+
+FINGERPRINT_VERSION = 1
+
+# What does not change the data, and so not the fingerprint either.
+EXCLUDED: dict[str, str] = {
+    "run": "how fast a build goes, not what it makes: any number of workers gives the same bytes",
+    "limits": "decides whether a build may finish, not what is in it",
+    "path": "where an input lies does not matter; the hash of its content stands in its place",
+}
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """Base of every part of a recipe: strict about keys and types."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, data: Any) -> Any:
+        if isinstance(data, dict):
+            for key in data:
+                if key not in cls.model_fields:
+                    raise ValueError(f"unknown key '{key}'; {nearest(str(key), cls.model_fields)}")
+        return data
+
+
+class SocietyModel(Section):
+    """A member of the built-in simulated society: it needs no weights, no GPU and no network."""
+
+    engine: Literal["society"]
+    character: str = Field(default="scholar", description="Who answers: an entry of data/society/characters.yaml")
+
+
+class GridPersonas(Section):
+    """Personas from a grid of traits: every trait balanced, combinations distinct."""
+
+    source: Literal["grid"]
+    count: Count = Field(description="How many personas; raising it keeps those already there")
+    path: str | None = Field(default=None, description="YAML of traits -> values -> wordings (default: the shipped seeds)")
+    template: str = Field(default="persona/describe", description="Template that turns traits into a description")
+
+
+class TemplatePersonas(Section):
+    """One persona for every combination of the values."""
+
+    source: Literal["template"]
+    text: str = Field(description="Description with {{ variables }}")
+    values: dict[str, Annotated[list[str], Field(min_length=1)]] = Field(description="Variable -> its values")
+
+
+class PersonaFields(Section):
+    """Which columns of the file mean what."""
+
+    description: str = "description"
+    id: str | None = None
+
+
+class FilePersonas(Section):
+    """Personas from a .jsonl, .csv or .parquet file."""
+
+    source: Literal["file"]
+    path: str
+    count: Count | None = Field(default=None, description="How many of the distinct ones, chosen by hash (default: all)")
+    fields: PersonaFields = PersonaFields()
+
+
+class SeedPrompts(Section):
+    """Prompts that ship with prefloom."""
+
+    source: Literal["seeds"]
+    count: Count | None = None
+
+
+class PromptFields(Section):
+    """Which columns of the file mean what."""
+
+    text: str = "text"
+    id: str | None = None
+    domain: str | None = None
+
+
+class FilePrompts(Section):
+    """Prompts from a .jsonl, .csv or .parquet file."""
+
+    source: Literal["file"]
+    path: str
+    count: Count | None = None
+    fields: PromptFields = PromptFields()
+
+
+class ModelCandidates(Section):
+    """Answers written by models: every model, in every view, `samples` times."""
+
+    source: Literal["models"]
+    models: list[str] = Field(min_length=1, description="Names from `models`")
+    views: list[str | None] = Field(default=[None], min_length=1, description="Viewpoints or styles asked for; null asks for none")
+    samples: Count = 1
+    temperature: float = Field(default=0.9, ge=0)
+    max_tokens: Count = 512
+    template: str = "candidate/answer"
+
+
+class CandidateFields(Section):
+    """Which columns of the file mean what; a row names its prompt by `prompt_id` or by its `prompt` text."""
+
+    text: str = "text"
+    model: str | None = "model"
+    prompt_id: str | None = None
+    prompt: str | None = None
+
+    @model_validator(mode="after")
+    def _one_link(self) -> Self:
+        if (self.prompt_id is None) == (self.prompt is None):
+            raise ValueError("name exactly one of prompt_id and prompt, the column that links an answer to its prompt")
+        return self
+
+
+class FileCandidates(Section):
+    """Answers that already exist, from a .jsonl, .csv or .parquet file."""
+
+    source: Literal["file"]
+    path: str
+    fields: CandidateFields
+
+
+class Comparisons(Section):
+    """Which two candidates are compared, and who is asked."""
+
+    per_prompt: Count = Field(default=3, description="Unordered pairs of candidates taken from each prompt")
+    prompts_per_persona: Count | None = Field(default=None, description="Prompts each persona is asked about (default: all)")
+    per_persona_prompt: Count = Field(default=1, description="Comparisons of one prompt that a persona is asked")
+
+
+class Judgements(Section):
+    """Who decides, and from which words."""
+
+    model: str = Field(description="Name from `models`")
+    templates: list[str] = Field(default=["judge/pairwise"], min_length=1, description="Each is read in both orders")
+
+
+class CandidateChecks(Section):
+    """What makes an answer unfit to be compared (empty answers and duplicates always are)."""
+
+    refused: bool = True
+    truncated: bool = True
+    min_latin_share: Share = Field(default=0.5, description="Letters in Latin script; 0 admits every language")
+
+
+class LabelChecks(Section):
+    """What a label must be to become a preference."""
+
+    min_mass: Share = Field(default=0.5, description="Probability the judge must have given to the two letters")
+    min_margin: float = Field(default=0.2, ge=0, description="Smallest |margin| in log-odds")
+    min_consistency: Share = Field(default=1.0, description="Share of templates whose two orders agree")
+    length_only: bool = Field(default=True, description="Reject comparisons whose answers differ in length alone")
+
+
+class Checks(Section):
+    """All checks, in the order they run."""
+
+    candidates: CandidateChecks = CandidateChecks()
+    labels: LabelChecks = LabelChecks()
+
+
+class Splits(Section):
+    """Shares of personas and of prompts that are set aside."""
+
+    validation: Share = 0.1
+    test: Share = 0.1
+
+    @model_validator(mode="after")
+    def _leave_train(self) -> Self:
+        if self.validation + self.test >= 1:
+            raise ValueError("validation + test must leave something for train")
+        return self
+
+
+class Shards(Section):
+    """Files per table: prompts to judgements by hash of prompt, labels and preferences by hash of persona."""
+
+    prompts: Annotated[int, Field(ge=1, le=4096)] = 8
+    personas: Annotated[int, Field(ge=1, le=4096)] = 4
+
+
+class TrlExport(Section):
+    """Conversational rows with explicit prompt, for TRL's trainers."""
+
+    persona: bool = Field(default=True, description="Put the persona's description into a system message")
+
+
+class Exports(Section):
+    """Which views of the dataset are written beside it."""
+
+    trl: TrlExport | None = TrlExport()
+
+
+class Limits(Section):
+    """When a build gives up."""
+
+    failures: Share = Field(default=0.05, description="Share of a stage's units that may be lost to failures")
+
+
+class Run(Section):
+    """How the machine is used."""
+
+    workers: Annotated[int, Field(ge=1, le=256)] = 4
+
+
+class Recipe(Section):
+    """The whole recipe, every default filled in."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$", description="Lower-case letters, digits and hyphens")
+    seed: int = Field(default=0, ge=0)
+    models: dict[str, SocietyModel]
+    personas: list[Annotated[GridPersonas | TemplatePersonas | FilePersonas, Field(discriminator="source")]] = Field(min_length=1)
+    prompts: list[Annotated[SeedPrompts | FilePrompts, Field(discriminator="source")]] = Field(min_length=1)
+    candidates: Annotated[ModelCandidates | FileCandidates, Field(discriminator="source")]
+    comparisons: Comparisons = Comparisons()
+    judgements: Judgements
+    checks: Checks = Checks()
+    splits: Splits = Splits()
+    shards: Shards = Shards()
+    exports: Exports = Exports()
+    limits: Limits = Limits()
+    run: Run = Run()
+
+    @model_validator(mode="after")
+    def _models_exist(self) -> Self:
+        asked = [*getattr(self.candidates, "models", []), self.judgements.model]
+        for name in asked:
+            if name not in self.models:
+                raise ValueError(f"no model '{name}' under models; {nearest(name, self.models)}")
+        return self
+
+    def templates(self) -> list[str]:
+        """Every template this recipe renders, by reference."""
+        persona = [source.template for source in self.personas if isinstance(source, GridPersonas)]
+        candidate = [self.candidates.template] if isinstance(self.candidates, ModelCandidates) else []
+        export = ["export/system"] if self.exports.trl and self.exports.trl.persona else []
+        return sorted({*persona, *candidate, *self.judgements.templates, *export})
+
+
+class Resolved(BaseModel):
+    """A recipe as it was run: every default filled in, every input file named by the hash of its content."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    recipe: Recipe
+    inputs: dict[str, str] = Field(description="Path of an input file -> sha256 of its content")
+
+    def data(self, *sections: str) -> dict[str, Any]:
+        """The data-relevant part of the recipe, or of the named sections ('checks.labels' names a part of a section)."""
+        everything = self.recipe.model_dump(mode="json", exclude={"run", "limits"})
+        if not sections:
+            whole: dict[str, Any] = self._portable(everything)
+            return whole
+        return {name: self._portable(_lookup(everything, name)) for name in sections}
+
+    def _portable(self, node: Any) -> Any:
+        """Replace what depends on the machine: a path by its content's hash, a template file by its bare name."""
+        if isinstance(node, dict):
+            return {key: self.inputs[value] if key == "path" and value else self._portable(value) for key, value in node.items()}
+        if isinstance(node, list):
+            return [self._portable(item) for item in node]
+        return Path(node).name if isinstance(node, str) and node.endswith(".md") else node
+
+    @property
+    def fingerprint(self) -> str:
+        """12 hex digits over the data-relevant part."""
+        return content_hash([FINGERPRINT_VERSION, self.data()], size=6)
+
+
+def _lookup(node: Any, dotted: str) -> Any:
+    for part in dotted.split("."):
+        node = node[part]
+    return node
+
+
+if __name__ == "__main__":
+    import json
+    import sys
+
+    json.dump(Recipe.model_json_schema(), sys.stdout, indent=1)
+    sys.stdout.write("\n")
