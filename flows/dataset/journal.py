@@ -1,0 +1,123 @@
+"""Every model call ever paid for. An answer is journaled before it is used, so a killed build asks again only what was in flight.
+
+    data/journal/<model identity>/open-<time>-<pid>-<n>.jsonl     being written, one writer per file
+    data/journal/<model identity>/sealed-000001.parquet           the same rows, sorted by scope and key
+
+One line of an open segment:
+    {"key": "1f0e…", "scope": "9f0c…", "reply": {"text": "A", "finish_reason": "stop", "logprobs": {"A": -0.2, "B": -1.7}, …}}
+
+`key` is the hash of (model identity, rendered messages, sampling, seed, repeat); `scope` is the id of the prompt the call is about and only
+decides which rows are read together. A torn last line is a call that was in flight. Where a key stands twice, the later entry counts.
+"""
+
+import fcntl
+import itertools
+import os
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import IO
+
+import orjson
+import polars as pl
+
+from prefloom.flows.dataset.store import Store
+
+_COUNTER = itertools.count()
+SEALED_ROWS = 500_000  # a sealed file is made in memory: about 200 MB of replies
+_SCHEMA = {"key": pl.String, "scope": pl.String, "reply": pl.String}
+
+
+class Journal:
+    """The calls of one model. Readers see what was sealed; `seal` folds in what finished and killed writers left."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.store = Store(str(folder))
+
+    def load(self, scopes: Sequence[str]) -> dict[str, bytes]:
+        """key -> reply (JSON bytes) of every sealed call in these scopes."""
+        held: dict[str, bytes] = {}
+        for name in self.store.list("sealed-*.parquet"):
+            rows = (
+                pl.scan_parquet(self.store.path(name))
+                .filter(pl.col("scope").is_between(pl.lit(min(scopes)), pl.lit(max(scopes))) & pl.col("scope").is_in(list(scopes)))
+                .select("key", "reply")
+                .collect()
+            )
+            held.update(zip(rows["key"].to_list(), (reply.encode() for reply in rows["reply"].to_list()), strict=True))
+        return held
+
+    def segment(self) -> "Segment":
+        """A new file to append to."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return Segment(self.folder / f"open-{time.time_ns():020d}-{os.getpid()}-{next(_COUNTER):04d}.jsonl")
+
+    def seal(self) -> None:
+        """Turn every segment whose writer is gone into one sealed file. Safe beside other builds under the same root."""
+        if not self.folder.exists():
+            return
+        with (self.folder / ".seal").open("w") as guard:
+            fcntl.flock(guard, fcntl.LOCK_EX)
+            claimed = [segment for path in sorted(self.folder.glob("open-*.jsonl")) if (segment := _claim(path))]
+            rows: list[tuple[str, str, str]] = []
+            for file in claimed:
+                rows.extend(_rows(file))
+                if len(rows) >= SEALED_ROWS:
+                    self._publish(rows)
+                    rows = []
+            if rows:
+                self._publish(rows)
+            for file in claimed:
+                Path(file.name).unlink()
+                file.close()
+
+    def _publish(self, rows: list[tuple[str, str, str]]) -> None:
+        frame = pl.DataFrame(rows, schema=_SCHEMA, orient="row").unique("key", keep="last", maintain_order=True)
+        number = len(self.store.list("sealed-*.parquet")) + 1
+        self.store.publish(f"sealed-{number:06d}.parquet", lambda out: frame.sort("scope", "key").write_parquet(out, row_group_size=16_384))
+
+
+class Segment:
+    """An open file of the journal with one writer, which holds its lock until it is closed."""
+
+    def __init__(self, path: Path) -> None:
+        # Locked before it has its name: a segment that can be seen and locked by `seal` has no living writer.
+        hidden = path.with_name(f".{path.name}")
+        self.file = hidden.open("ab", buffering=0)
+        fcntl.flock(self.file, fcntl.LOCK_EX)
+        hidden.rename(path)
+
+    def append(self, rows: Iterable[tuple[str, str, bytes]]) -> None:
+        """Write (key, scope, reply) rows; when this returns they survive the death of this process."""
+        lines = [b'{"key":"%b","scope":"%b","reply":%b}\n' % (key.encode(), scope.encode(), reply) for key, scope, reply in rows]
+        data = memoryview(b"".join(lines))
+        while data:
+            data = data[self.file.write(data) :]
+
+    def close(self) -> None:
+        """Sync and let go."""
+        os.fsync(self.file.fileno())
+        self.file.close()
+
+
+def _claim(path: Path) -> IO[bytes] | None:
+    """The segment opened for reading, unless its writer still lives."""
+    file = path.open("rb")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    return file
+
+
+def _rows(file: IO[bytes]) -> Iterable[tuple[str, str, str]]:
+    for line in file:
+        if not line.endswith(b"\n"):
+            return  # torn tail: the writer died inside this line
+        try:
+            row = orjson.loads(line)
+            yield row["key"], row["scope"], orjson.dumps(row["reply"]).decode()
+        except (orjson.JSONDecodeError, KeyError):
+            continue  # a damaged line costs one repeated call, never a build

@@ -1,0 +1,54 @@
+"""The manifest is written last and by conditional create: no manifest, no dataset.
+
+write(run, templates={"judge/pairwise": "…"}, models={"judge": "society/judge@…"})
+load(Store("data/runs/demo-3b9c…"))  ->  Manifest; InputError if there is none or it cannot be read
+"""
+
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from prefloom.flows.dataset.run import Run
+from prefloom.flows.dataset.stages import MANIFEST, STAGES, entry
+from prefloom.flows.dataset.store import Store
+from prefloom.schemas.errors import InputError
+from prefloom.schemas.manifest import SCHEMA_VERSION, Manifest
+
+_LIBRARIES = ("prefloom", "numpy", "polars", "pyarrow", "jinja2")
+
+
+def write(run: Run, templates: Mapping[str, str], models: Mapping[str, str]) -> Manifest:
+    """Collect every stage's `_stage.json` and create the manifest. Raises FileExistsError if there is one already."""
+    stages = {stage.name: done for stage in STAGES if (done := entry(run.store, stage.name))}
+    if missing := [stage.name for stage in STAGES if stage.name not in stages]:
+        raise RuntimeError(f"stages without _stage.json: {missing}")
+    manifest = Manifest(
+        name=run.resolved.recipe.name,
+        fingerprint=run.resolved.fingerprint,
+        recipe=run.resolved.data(),
+        inputs={Path(path).name: digest for path, digest in sorted(run.resolved.inputs.items())},
+        templates=dict(sorted(templates.items())),
+        models=dict(sorted(models.items())),
+        versions={"python": platform.python_version()} | {name: version(name) for name in _LIBRARIES},
+        stages=stages,
+    )
+    run.store.create(MANIFEST, manifest.model_dump_json(indent=1).encode() + b"\n")
+    return manifest
+
+
+def load(store: Store) -> Manifest:
+    """The manifest of a finished dataset."""
+    if not store.exists(MANIFEST):
+        raise InputError(store.url, found="no manifest.json", expected="a finished dataset: the run folder that `build` names at its end")
+    try:
+        manifest = Manifest.model_validate_json(store.read(MANIFEST))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{store.url}/{MANIFEST}", place, found=str(first["msg"]), expected="a manifest as `build` wrote it") from None
+    if manifest.schema_version != SCHEMA_VERSION:
+        raise InputError(f"{store.url}/{MANIFEST}", "schema_version", found=str(manifest.schema_version), expected=str(SCHEMA_VERSION))
+    return manifest

@@ -1,0 +1,46 @@
+"""Where the files of a run lie.
+
+run = Run.open("data/runs/demo-3b9c0f1a2b3c")
+run.store      the run folder          run.resolved   its recipe, every default filled in
+run.journal("society/judge@5e1f…")     the calls of one model, shared by all runs under this root
+"""
+
+from functools import cached_property
+from pathlib import Path
+
+import yaml
+
+from prefloom.flows.dataset.journal import Journal
+from prefloom.flows.dataset.store import Store
+from prefloom.schemas.recipe import Recipe, Resolved
+
+
+class Run:
+    """A run folder `<root>/runs/<name>-<fingerprint>`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.store = Store(str(folder))
+
+    @classmethod
+    def create(cls, root: Path, resolved: Resolved) -> "Run":
+        """The folder for this recipe under `root`; nothing is written yet."""
+        run = cls(root / "runs" / f"{resolved.recipe.name}-{resolved.fingerprint}")
+        run.__dict__["resolved"] = resolved
+        return run
+
+    @cached_property
+    def resolved(self) -> Resolved:
+        """The recipe this run was started with."""
+        stored = yaml.safe_load(self.store.read("recipe.resolved.yaml"))
+        return Resolved(recipe=Recipe.model_validate(stored["recipe"]), inputs=stored["inputs"])
+
+    def store_recipe(self) -> None:
+        """Write `recipe.resolved.yaml`, in full."""
+        text = yaml.safe_dump(self.resolved.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+        self.store.publish("recipe.resolved.yaml", lambda file: file.write(text.encode()))
+
+    def journal(self, identity: str) -> Journal:
+        """The journal of a model; its folder is the identity with anything unusual replaced."""
+        name = "".join(c if c.isalnum() or c in "-_.@" else "_" for c in identity)
+        return Journal(self.folder.parent.parent / "journal" / name)

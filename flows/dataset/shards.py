@@ -1,0 +1,120 @@
+"""One shard of one stage: the unit of work that a Prefect task runs, and that a kill can cost.
+
+    job = ShardJob(run="data/runs/demo-3b9c…", stage="labels", index=0, stage_hash="…")
+    with_done = job.done()                      # ShardReport of an earlier, finished attempt, or None
+    job.write(Label, frame, rejected, considered=5000)  ->  ShardReport
+
+The rejected rows are published first and the part last, so a part that exists (with this stage hash in its footer) is a finished shard.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import polars as pl
+
+from prefloom.flows.dataset import tables
+from prefloom.flows.dataset.run import Run
+from prefloom.schemas.ids import shard_of
+from prefloom.schemas.label import Rejected
+from prefloom.schemas.record import Record
+
+
+@dataclass(frozen=True)
+class ShardReport:
+    """What a shard did. The accounting is stored with the part; the usage is of this attempt alone."""
+
+    considered: int
+    kept: int
+    rejected: dict[str, int]
+    asked: int = 0
+    from_journal: int = 0
+    tokens: dict[str, int] = field(default_factory=dict)
+    started: float = 0.0
+    ended: float = 0.0
+
+
+@dataclass(frozen=True)
+class ShardJob:
+    """Which shard to make, by paths and numbers alone."""
+
+    run: str
+    stage: str
+    index: int
+    stage_hash: str
+    retry_failed: bool = False
+
+    @cached_property
+    def open(self) -> Run:
+        """The run this shard belongs to."""
+        return Run(Path(self.run))
+
+    def part(self, index: int | None = None) -> str:
+        """Name of a part of this stage."""
+        return f"{self.stage}/part-{self.index if index is None else index:05d}.parquet"
+
+    def done(self) -> ShardReport | None:
+        """The report of a finished attempt with the same stage hash, or None."""
+        store, name = self.open.store, self.part()
+        if not store.exists(name):
+            return None
+        metadata = tables.metadata(store, name)
+        if metadata.get("prefloom.stage_hash") != self.stage_hash:
+            return None
+        return ShardReport(**json.loads(metadata["prefloom.accounting"]))
+
+    def write(
+        self, record: type[Record], data: pl.DataFrame, rejected: pl.DataFrame, considered: int, kept: int | None = None
+    ) -> ShardReport:
+        """Publish the shard, rows in the given order. `kept` differs from the row count where the unit is not the row."""
+        counts = rejected.group_by("kind", "reason").len().sort("kind", "reason")
+        reasons = {f"{kind}/{reason}": n for kind, reason, n in counts.iter_rows()}
+        report = ShardReport(considered, data.height if kept is None else kept, reasons)
+        accounting = {"considered": report.considered, "kept": report.kept, "rejected": report.rejected}
+        metadata = {"prefloom.stage_hash": self.stage_hash, "prefloom.accounting": json.dumps(accounting)}
+        store = self.open.store
+        if rejected.height:
+            tables.write(store, f"rejected/{self.stage}-{self.index:05d}.parquet", Rejected, rejected, metadata)
+        tables.write(store, self.part(), record, data, metadata)
+        return report
+
+    def at(self, index: int) -> "ShardJob":
+        """The same job for another shard."""
+        return replace(self, index=index)
+
+    def write_parts(self, record: type[Record], data: pl.DataFrame, rejected: pl.DataFrame, parts: int) -> ShardReport:
+        """Publish a whole stage from one task: rows go to parts by hash of prompt_id, rejected rows to the first."""
+        place = pl.Series(shard_of(data["prompt_id"], parts))
+        reports = []
+        for index in range(parts):
+            mine, refused = data.filter(place == index), rejected if index == 0 else rejected.clear()
+            reports.append(self.at(index).write(record, mine, refused, considered=mine.height + refused.height))
+        return merge(reports)
+
+    def done_parts(self, parts: int) -> ShardReport | None:
+        """`done` for a stage whose parts are all written by one task."""
+        reports = [self.at(index).done() for index in range(parts)]
+        whole = [report for report in reports if report is not None]
+        return merge(whole) if len(whole) == parts else None
+
+
+def merge(reports: Sequence[ShardReport]) -> ShardReport:
+    """The sum of shard reports, over the time from the first start to the last end."""
+    rejected: Counter[str] = Counter()
+    tokens: Counter[str] = Counter()
+    for report in reports:
+        rejected.update(report.rejected)
+        tokens.update(report.tokens)
+    return ShardReport(
+        considered=sum(r.considered for r in reports),
+        kept=sum(r.kept for r in reports),
+        rejected=dict(sorted(rejected.items())),
+        asked=sum(r.asked for r in reports),
+        from_journal=sum(r.from_journal for r in reports),
+        tokens=dict(sorted(tokens.items())),
+        started=min((r.started for r in reports), default=0.0),
+        ended=max((r.ended for r in reports), default=0.0),
+    )

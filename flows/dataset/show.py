@@ -1,0 +1,78 @@
+"""A few rows for a reader: who the person is, what was asked, both answers, how sure the label is.
+
+    sample(store, 3)  ->  [{"persona": "…", "prompt": "…", "chosen": "…", "rejected": "…", "margin": 1.3, …}, …]
+
+What models wrote is printed with control and direction characters made visible, so that it cannot move the cursor or disguise itself.
+"""
+
+import textwrap
+import unicodedata
+from typing import Any
+
+from prefloom.flows.dataset import manifest, tables
+from prefloom.flows.dataset.store import Store
+from prefloom.schemas.candidate import Candidate
+from prefloom.schemas.label import Preference
+from prefloom.schemas.persona import Persona
+from prefloom.schemas.prompt import Prompt
+
+LONGEST = 600  # characters of an answer that are shown
+
+
+def overview(store: Store) -> dict[str, Any]:
+    """Name, fingerprint, and for each stage what it kept and rejected."""
+    found = manifest.load(store)
+    stages = {
+        name: {"kept": entry.kept, "rejected": sum(entry.rejected.values()), "reasons": entry.rejected}
+        for name, entry in found.stages.items()
+    }
+    return {"dataset": store.url, "name": found.name, "fingerprint": found.fingerprint, "stages": stages}
+
+
+def sample(store: Store, rows: int) -> list[dict[str, Any]]:
+    """Preferences spread evenly over the table, with their texts."""
+    preferences = tables.read(store, "preferences/part-*.parquet", Preference)
+    chosen = preferences.gather_every(max(1, preferences.height // rows)).head(rows)
+    personas = _texts(store, "personas/part-*.parquet", Persona, "persona_id", "description")
+    prompts = _texts(store, "prompts/part-*.parquet", Prompt, "prompt_id", "text")
+    answers = _texts(store, "candidates/part-*.parquet", Candidate, "candidate_id", "text")
+    return [
+        {
+            "persona": personas[row["persona_id"]],
+            "prompt": prompts[row["prompt_id"]],
+            "chosen": answers[row["chosen_id"]],
+            "rejected": answers[row["rejected_id"]],
+            "margin": row["margin"],
+            "probability": row["probability"],
+            "split": row["split"],
+        }
+        for row in chosen.iter_rows(named=True)
+    ]
+
+
+def text(report: dict[str, Any], width: int = 100) -> str:
+    """The report of `show` as lines for a terminal."""
+    lines = [f"{report['name']}-{report['fingerprint']}", ""]
+    for name, stage in report["stages"].items():
+        reasons = ", ".join(f"{n} {reason}" for reason, n in stage["reasons"].items())
+        lines.append(f"  {name:<12}{stage['kept']:>9} kept{stage['rejected']:>8} rejected  {reasons}".rstrip())
+    for row in report["preferences"]:
+        lines += ["", "-" * width, *_paragraph("persona", row["persona"], width), *_paragraph("prompt", row["prompt"], width)]
+        lines += [f"  {row['split']}: prefers the first with probability {row['probability']:.2f} (margin {row['margin']:.2f})"]
+        lines += [*_paragraph("chosen", row["chosen"], width), *_paragraph("rejected", row["rejected"], width)]
+    return "\n".join(lines)
+
+
+def visible(value: str) -> str:
+    r"""The text with control, direction and zero-width characters written as \x1b or \u202e; line breaks stay."""
+    return "".join(c if c == "\n" or unicodedata.category(c)[0] != "C" else c.encode("unicode_escape").decode() for c in value)
+
+
+def _paragraph(title: str, value: str, width: int) -> list[str]:
+    shown = visible(value[:LONGEST]) + (f" … ({len(value)} characters)" if len(value) > LONGEST else "")
+    lines = [part for line in shown.splitlines() for part in textwrap.wrap(line, width - 12) or [""]]
+    return [f"  {title if i == 0 else '':<10}{line}" for i, line in enumerate(lines or [""])]
+
+
+def _texts(store: Store, pattern: str, record: Any, key: str, value: str) -> dict[str, str]:
+    return dict(tables.read(store, pattern, record, [key, value]).iter_rows())

@@ -1,0 +1,157 @@
+"""What each stage is made of. A stage is fresh while the hash of all it depends on is the one it was built with.
+
+    hash = of (STAGE_VERSION, recipe sections, templates, model identities, digests of the parents' files)
+
+`<stage>/_stage.json` (a manifest.StageEntry) is written when every shard is there. A parent that is rebuilt with the same bytes
+leaves its children fresh, because they depend on its digest and not on when it ran.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from prefloom.flows.dataset import tables
+from prefloom.flows.dataset.run import Run
+from prefloom.flows.dataset.shards import ShardReport
+from prefloom.flows.dataset.store import Store
+from prefloom.schemas.errors import InputError
+from prefloom.schemas.ids import content_hash
+from prefloom.schemas.manifest import FileEntry, StageEntry
+from prefloom.schemas.recipe import ModelCandidates, Resolved
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One folder of the run. Raise `version` when the code of the stage gives other rows for the same input."""
+
+    name: str
+    version: int
+    unit: str
+    parents: tuple[str, ...]
+    sections: tuple[str, ...]
+    files: tuple[str, ...] = ("{name}/part-*.parquet", "rejected/{name}-*.parquet")
+
+    @property
+    def asks_models(self) -> bool:
+        """Whether the stage makes model calls, which may fail and be retried."""
+        return self.name in ("candidates", "judgements")
+
+    def patterns(self) -> list[str]:
+        """Glob patterns of all its files."""
+        return [pattern.format(name=self.name) for pattern in self.files]
+
+
+STAGES: tuple[Stage, ...] = (
+    Stage("personas", 1, "persona read or drawn", (), ("seed", "personas", "splits")),
+    Stage("prompts", 1, "prompt read", (), ("seed", "prompts", "splits", "shards.prompts")),
+    Stage("candidates", 1, "answer asked or imported", ("prompts",), ("seed", "candidates", "checks.candidates")),
+    Stage("comparisons", 1, "prompt", ("personas", "prompts", "candidates"), ("seed", "comparisons")),
+    Stage("judgements", 1, "reading", ("personas", "prompts", "candidates", "comparisons"), ("judgements",)),
+    Stage("labels", 1, "persona and comparison", ("personas", "prompts", "comparisons", "judgements"), ("shards.personas",)),
+    Stage("preferences", 1, "label", ("comparisons", "labels"), ("checks.labels",)),
+    Stage("exports", 1, "preference", ("personas", "prompts", "candidates", "preferences"), ("exports",), ("exports/*/*/*.parquet",)),
+)
+BY_NAME = {stage.name: stage for stage in STAGES}
+
+
+def stage_templates(stage: str, resolved: Resolved) -> list[str]:
+    """References of the templates that a stage renders."""
+    recipe = resolved.recipe
+    match stage:
+        case "personas":
+            return sorted({source.template for source in recipe.personas if source.source == "grid"})
+        case "candidates":
+            return [recipe.candidates.template] if isinstance(recipe.candidates, ModelCandidates) else []
+        case "judgements":
+            return list(recipe.judgements.templates)
+        case "exports":
+            return ["export/system"] if recipe.exports.trl and recipe.exports.trl.persona else []
+        case _:
+            return []
+
+
+def stage_models(stage: str, resolved: Resolved) -> list[str]:
+    """Names of the models that a stage asks."""
+    recipe = resolved.recipe
+    match stage:
+        case "candidates":
+            return list(recipe.candidates.models) if isinstance(recipe.candidates, ModelCandidates) else []
+        case "judgements":
+            return [recipe.judgements.model]
+        case _:
+            return []
+
+
+def stage_hash(
+    stage: Stage, resolved: Resolved, templates: Mapping[str, str], models: Mapping[str, str], parents: Sequence[StageEntry]
+) -> str:
+    """What `stage` is made of, as one hash. `templates` and `models` map every reference and name to its content or identity."""
+    return content_hash(
+        {
+            "version": stage.version,
+            "sections": resolved.data(*stage.sections),
+            "templates": [templates[reference] for reference in stage_templates(stage.name, resolved)],
+            "models": [models[name] for name in stage_models(stage.name, resolved)],
+            "parents": [parent.digest for parent in parents],
+        }
+    )
+
+
+def entry(store: Store, stage: str) -> StageEntry | None:
+    """The stage's `_stage.json`, or None if the stage is not finished."""
+    name = f"{stage}/_stage.json"
+    return StageEntry.model_validate_json(store.read(name)) if store.exists(name) else None
+
+
+def is_whole(store: Store, done: StageEntry) -> bool:
+    """Whether all files of a finished stage are there, by size."""
+    return all(store.size(file.path) == file.bytes for file in done.files)
+
+
+def begin(run: Run, stage: Stage, stage_hash: str, discard: bool = False) -> None:
+    """Open a stage: the folder stops being a dataset, files made of something else go; finished shards stay unless `discard`."""
+    run.store.remove(MANIFEST)
+    run.store.remove(f"{stage.name}/_stage.json")
+    for pattern in stage.patterns():
+        for name in run.store.list(pattern):
+            if discard or tables.metadata(run.store, name).get("prefloom.stage_hash") != stage_hash:
+                run.store.remove(name)
+
+
+def finish(run: Run, stage: Stage, stage_hash: str, report: ShardReport) -> StageEntry:
+    """Write `_stage.json` over the files that are there. RuntimeError if a row is unaccounted for."""
+    files = [_file(run.store, name) for pattern in stage.patterns() for name in run.store.list(pattern)]
+    done = StageEntry(
+        hash=stage_hash,
+        digest=content_hash([(file.path, file.sha256) for file in files]),
+        files=files,
+        considered=report.considered,
+        kept=report.kept,
+        rejected=report.rejected,
+    )
+    if not done.closed:
+        raise RuntimeError(f"{stage.name}: {done.considered} {stage.unit}s considered, {done.kept} kept, rejected {done.rejected}")
+    text = done.model_dump_json(indent=1).encode() + b"\n"
+    run.store.publish(f"{stage.name}/_stage.json", lambda file: file.write(text))
+    return done
+
+
+def check_limit(stage: Stage, done: StageEntry, limit: float) -> None:
+    """InputError if more than the recipe's share of a stage was lost to failures. The stage stays on disk."""
+    failures = done.failures()
+    if failures <= limit * done.considered:
+        return
+    causes = ", ".join(f"{n} {reason}" for reason, n in done.rejected.items() if reason.startswith("failure/"))
+    raise InputError(
+        stage.name,
+        "limits.failures",
+        found=f"{failures} of {done.considered} lost ({causes})",
+        expected=f"at most {limit:.0%}; see rejected/, then build again with --retry-failed, or raise the limit",
+    )
+
+
+def _file(store: Store, name: str) -> FileEntry:
+    size = store.size(name)
+    assert size is not None
+    return FileEntry(path=name, rows=tables.rows(store, name), bytes=size, sha256=store.sha256(name))

@@ -1,0 +1,124 @@
+"""Files that exist whole or not at all, on any fsspec URL.
+
+    store = Store("data/runs/demo-3b9c…")              # or memory://…, s3://…
+    store.publish("labels/part-00000.parquet", lambda f: f.write(b"…"))
+    store.create("manifest.json", b"…")                # conditional: FileExistsError if it is there already
+
+On a file system a file is written under a temporary name, synced, then renamed; on an object store it is one PUT, which is atomic there.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+TEMPORARY = ".tmp"
+
+
+class Store:
+    """A folder at `url`; all paths are relative to it, with forward slashes."""
+
+    def __init__(self, url: str) -> None:
+        self.fs, self.root = fsspec.core.url_to_fs(url)
+        self.url = url
+        self.local = isinstance(self.fs, LocalFileSystem)
+
+    def path(self, name: str) -> str:
+        """The path of `name` as its file system knows it."""
+        return f"{self.root}/{name}"
+
+    def publish(self, name: str, write: Callable[[IO[bytes]], Any]) -> None:
+        """Let `write` fill a file; it appears under `name` only when complete, replacing what was there."""
+        if not self.local:
+            with self.fs.open(self.path(name), "wb") as file:
+                write(file)
+            return
+        target, temporary = self._write_aside(name, write)
+        _rename(temporary, target)
+        _sync_folder(target.parent)
+
+    def create(self, name: str, data: bytes) -> None:
+        """Write `name` unless it exists; raises FileExistsError if it does, even when two writers race."""
+        if not self.local:
+            self.fs.pipe_file(self.path(name), data, mode="create")
+            return
+        target, temporary = self._write_aside(name, lambda file: file.write(data))
+        try:
+            _link(temporary, target)
+        finally:
+            temporary.unlink()
+        _sync_folder(target.parent)
+
+    def read(self, name: str) -> bytes:
+        """All bytes of a file; FileNotFoundError if there is none."""
+        data: bytes = self.fs.cat_file(self.path(name))
+        return data
+
+    def open(self, name: str) -> IO[bytes]:
+        """A file opened for reading."""
+        file: IO[bytes] = self.fs.open(self.path(name), "rb")
+        return file
+
+    def exists(self, name: str) -> bool:
+        """Whether the file or folder is there."""
+        return bool(self.fs.exists(self.path(name)))
+
+    def size(self, name: str) -> int | None:
+        """Bytes of a file, or None if there is none."""
+        try:
+            return int(self.fs.size(self.path(name)))
+        except FileNotFoundError:
+            return None
+
+    def list(self, pattern: str) -> list[str]:
+        """Names that match a glob pattern, sorted; unfinished temporary files are never among them."""
+        cut = len(self.fs._strip_protocol(self.root)) + 1
+        names = (str(path)[cut:] for path in self.fs.glob(self.path(pattern)))
+        return sorted(name for name in names if not name.endswith(TEMPORARY))
+
+    def remove(self, name: str) -> None:
+        """Delete a file if it is there."""
+        if self.exists(name):
+            self.fs.rm_file(self.path(name))
+
+    def sha256(self, name: str) -> str:
+        """Hash of a file's bytes."""
+        with self.open(name) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+
+    def sweep(self) -> None:
+        """Remove temporary files that a killed writer left behind. Only the holder of the run lock may call this."""
+        if self.local:
+            for leftover in Path(self.root).rglob(f"*{TEMPORARY}"):
+                leftover.unlink()
+
+    def _write_aside(self, name: str, write: Callable[[IO[bytes]], Any]) -> tuple[Path, Path]:
+        target = Path(self.path(name))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f"{target.name}.{os.getpid()}{TEMPORARY}")
+        with temporary.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        return target, temporary
+
+
+def _rename(temporary: Path, target: Path) -> None:
+    temporary.replace(target)
+
+
+def _link(temporary: Path, target: Path) -> None:
+    os.link(temporary, target)
+
+
+def _sync_folder(folder: Path) -> None:
+    # A rename is on disk only once its folder is.
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
