@@ -1,0 +1,112 @@
+"""Every word said to a model: one Markdown file per template, strict variables, content hash.
+
+    prompts/judge/pairwise.md       ---
+                                    inputs: [persona, prompt, first, second]
+                                    ---
+                                    ## system
+                                    …
+                                    ## user
+                                    … {{ prompt | fence("task") }} …
+
+    load("judge/pairwise").render(persona="…", prompt="…", first="…", second="…")
+    -> (("system", "…"), ("user", "…"))
+
+A template is named by its path here without `.md`, or by the path of a file of your own that ends in `.md`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+import yaml
+from jinja2 import StrictUndefined, Template, TemplateSyntaxError, meta
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from prefloom.prompts.fence import fence
+from prefloom.schemas.errors import InputError, nearest
+from prefloom.schemas.ids import content_hash
+
+Messages = tuple[tuple[str, str], ...]
+ROLES = ("system", "user", "assistant")
+
+# Autoescape stays off: what is rendered goes to a model, not into a page. Values are never parsed as template syntax.
+_environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
+_environment.filters["fence"] = fence
+
+
+@dataclass(frozen=True)
+class PromptTemplate:
+    """A parsed template: for each message its role and its body."""
+
+    reference: str
+    inputs: frozenset[str]
+    hash: str
+    messages: tuple[tuple[str, Template], ...]
+
+    def render(self, **values: str | None) -> Messages:
+        """(role, content) per message. KeyError unless the values are exactly the template's inputs."""
+        if values.keys() != self.inputs:
+            raise KeyError(f"{self.reference} takes {sorted(self.inputs)}, not {sorted(values)}")
+        return tuple((role, body.render(values)) for role, body in self.messages)
+
+
+@cache
+def load(reference: str) -> PromptTemplate:
+    """Read and check a template. InputError if it is missing, or if its declared and used variables differ."""
+    text = _read(reference)
+    if not text.startswith("---\n") or "\n---\n" not in text[4:]:
+        raise InputError(reference, found="no front matter", expected="'---', inputs: [...], '---' at the top of the template")
+    head, _, body = text[4:].partition("\n---\n")
+    try:
+        declared = frozenset((yaml.safe_load(head) or {}).get("inputs", []))
+        used = meta.find_undeclared_variables(_environment.parse(body))
+    except (yaml.YAMLError, AttributeError, TypeError, TemplateSyntaxError) as error:
+        raise InputError(reference, found=str(error), expected="YAML front matter and a Jinja body") from None
+    if declared != used:
+        raise InputError(reference, "inputs", found=f"declared {sorted(declared)}", expected=f"the variables used: {sorted(used)}")
+    messages = tuple((role, _environment.from_string(part)) for role, part in _split(reference, body))
+    return PromptTemplate(reference, declared, content_hash(text), messages)
+
+
+def expect_inputs(reference: str, inputs: frozenset[str]) -> PromptTemplate:
+    """The template, if it takes exactly these inputs; InputError otherwise."""
+    template = load(reference)
+    if template.inputs != inputs:
+        raise InputError(reference, "inputs", found=str(sorted(template.inputs)), expected=str(sorted(inputs)))
+    return template
+
+
+def inline(text: str, values: Mapping[str, str]) -> str:
+    """Render a one-line template that stands in a recipe; InputError on a variable without a value or a value without use."""
+    try:
+        used = meta.find_undeclared_variables(_environment.parse(text))
+    except TemplateSyntaxError as error:
+        raise InputError("recipe", "text", found=str(error), expected="a Jinja template") from None
+    if used != set(values):
+        raise InputError("recipe", "text", found=f"variables {sorted(used)}", expected=f"those under values: {sorted(values)}")
+    return _environment.from_string(text).render(values)
+
+
+def _read(reference: str) -> str:
+    folder = files("prefloom.prompts")
+    path = Path(reference) if reference.endswith(".md") else Path(str(folder / f"{reference}.md"))
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError:
+        shipped = [f"{p.parent.name}/{p.stem}" for p in Path(str(folder)).glob("*/*.md")]
+        raise InputError(reference, found="no such template", expected=nearest(reference, shipped)) from None
+
+
+def _split(reference: str, body: str) -> list[tuple[str, str]]:
+    """Messages are the parts under `## system`, `## user`, `## assistant`."""
+    messages: list[tuple[str, list[str]]] = []
+    for line in body.splitlines():
+        if line.startswith("## ") and line[3:].strip() in ROLES:
+            messages.append((line[3:].strip(), []))
+        elif messages:
+            messages[-1][1].append(line)
+    if not messages:
+        raise InputError(reference, found="no message", expected="a heading '## user' (or system, assistant) before each message")
+    return [(role, "\n".join(lines).strip()) for role, lines in messages]

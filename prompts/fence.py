@@ -1,0 +1,35 @@
+r"""Delimiters that the text between them cannot forge, and the reader that trusts no others.
+
+    fence("Boil an egg.", "task")  ->  "<task-4be1c0ffee12>\nBoil an egg.\n</task-4be1c0ffee12>"
+    fenced(message)                ->  {"task": "Boil an egg.", …}
+
+The digits are the hash of the text itself: whoever writes the text would have to write its own hash into it.
+"""
+
+import hashlib
+import re
+from functools import lru_cache
+
+_OPEN = re.compile(r"<([a-z][a-z-]*)-([0-9a-f]{12})>\n")
+
+
+@lru_cache(maxsize=8192)
+def fence(text: str | None, name: str) -> str:
+    """The text between delimiters that depend on it."""
+    digits = hashlib.blake2b((text or "").encode("utf-8", "replace"), digest_size=6).hexdigest()
+    return f"<{name}-{digits}>\n{text or ''}\n</{name}-{digits}>"
+
+
+def fenced(message: str) -> dict[str, str]:
+    """name -> text of every outermost fenced passage; what looks like a fence inside one is part of its text."""
+    found: dict[str, str] = {}
+    position = 0
+    while match := _OPEN.search(message, position):
+        name, digits = match.groups()
+        end = message.find(f"\n</{name}-{digits}>", match.end())
+        if end < 0:
+            position = match.end()
+            continue
+        found[name] = message[match.end() : end]
+        position = end + len(name) + len(digits) + 5
+    return found
