@@ -1,0 +1,54 @@
+"""What a stage asks and what an engine answers.
+
+Request(messages=(("user", "…"),), max_tokens=1, letters=("A", "B"))
+Reply(text="A", finish_reason="stop", logprobs={"A": -0.21, "B": -1.83}, prompt_tokens=412, completion_tokens=1)
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import orjson
+
+Messages = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One model call. `letters` asks for their log-probabilities at the first token; `repeat` tells equal calls apart."""
+
+    messages: Messages
+    max_tokens: int
+    temperature: float = 0.0
+    seed: int | None = None
+    letters: tuple[str, ...] = ()
+    repeat: int = 0
+
+    def key(self, identity: str) -> str:
+        """The name of this call in the journal: 32 hex digits over the model's identity and all fields."""
+        value = [identity, self.messages, self.max_tokens, self.temperature, self.seed, self.letters, self.repeat]
+        return hashlib.blake2b(orjson.dumps(value), digest_size=16).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One answer, unparsed. `error` says why there is none; unknown token counts stay None; log-probabilities are on a grid of 1e-4."""
+
+    text: str | None = None
+    finish_reason: str | None = None
+    logprobs: dict[str, float] | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    error: str | None = None
+
+
+class Engine(Protocol):
+    """A model that answers."""
+
+    @property
+    def identity(self) -> str:
+        """Name and revision: whatever could make the same request get another answer."""
+
+    def answer(self, requests: Sequence[Request]) -> Iterator[list[tuple[int, Reply]]]:
+        """Batches of (index of the request, reply) as they come, in any order; every index exactly once, failures as `Reply.error`."""

@@ -1,0 +1,53 @@
+"""The simulated society: models that write answers and judges that read them, in process, with no weights and no network.
+
+    Society("scholar").answer([Request(messages=(("user", "…"),), max_tokens=512)])   ->  batches of (index, Reply)
+
+Everything follows from the rendered messages, the sampling settings and the character (data/society/characters.yaml): ids, traits and
+planted tastes never reach it. A message with fenced `first`, `second` and `persona` passages is judged, any other is answered. The same
+request gets the same reply on every machine.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+
+from prefloom.flows.engines.protocol import Reply, Request
+from prefloom.flows.engines.society.judge import judge
+from prefloom.flows.engines.society.prose import FILES, characters, source
+from prefloom.flows.engines.society.respondent import respond
+from prefloom.prompts.fence import fenced
+from prefloom.schemas.errors import InputError, nearest
+
+SOCIETY_VERSION = 1  # raise it when the code of this folder gives other replies
+BATCH = 256
+
+
+class Society:
+    """One member of the society, as an engine."""
+
+    def __init__(self, character: str) -> None:
+        if character not in characters():
+            raise InputError("recipe", "models.character", found=f"'{character}'", expected=nearest(character, characters()))
+        self.character = character
+
+    @cached_property
+    def identity(self) -> str:
+        """society/<character>@<revision>; the revision is the hash of the society's files and the version of its code."""
+        content = "\0".join([str(SOCIETY_VERSION), *(source(name) for name in FILES)])
+        return f"society/{self.character}@{hashlib.blake2b(content.encode(), digest_size=6).hexdigest()}"
+
+    def answer(self, requests: Sequence[Request]) -> Iterator[list[tuple[int, Reply]]]:
+        """Replies in batches, in order."""
+        for start in range(0, len(requests), BATCH):
+            yield [(start + i, self._reply(request)) for i, request in enumerate(requests[start : start + BATCH])]
+
+    def _reply(self, request: Request) -> Reply:
+        message = request.messages[-1][1]
+        passages = fenced(message)
+        traits = characters()[self.character]
+        if {"first", "second", "persona"} <= passages.keys():
+            text, logprobs = judge(passages, request.messages[0][1], traits["judges"])
+            tokens = 1 if logprobs else len(text) // 4
+            return Reply(text, "stop", logprobs, sum(len(m[1]) for m in request.messages) // 4, tokens)
+        text, finish = respond(passages.get("task", message), passages.get("view"), request, self.character, traits["writes"])
+        return Reply(text, finish, None, len(message) // 4, len(text) // 4)
