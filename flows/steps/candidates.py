@@ -1,0 +1,161 @@
+"""Candidates: answers from every model in every view, or answers that exist already in a file.
+
+    {source: models, models: [terse, scholar], views: ["a list of steps"], samples: 2}
+    {source: file, path: answers.jsonl, fields: {prompt_id: prompt_id, model: model, text: text}}
+
+Answers that are empty, cut off, refusals, in another script, or repeated within a prompt are rejected with their reason.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+
+from prefloom.flows.dataset import inputs, tables
+from prefloom.flows.dataset.shards import ShardJob, ShardReport
+from prefloom.flows.engines import open_engine
+from prefloom.flows.engines.asking import asking
+from prefloom.flows.engines.protocol import Reply, Request
+from prefloom.flows.steps.texts import Sieve, is_refusal, latin_share
+from prefloom.prompts import expect_inputs
+from prefloom.schemas.candidate import Candidate
+from prefloom.schemas.errors import InputError
+from prefloom.schemas.ids import content_id
+from prefloom.schemas.label import Rejected
+from prefloom.schemas.prompt import Prompt
+from prefloom.schemas.recipe import CandidateChecks, FileCandidates, ModelCandidates
+
+
+def generate_candidates(job: ShardJob) -> ShardReport:
+    """Ask every model for the prompts of this shard."""
+    if done := job.done():
+        return done
+    recipe = job.open.resolved.recipe
+    assert isinstance(recipe.candidates, ModelCandidates)
+    settings = recipe.candidates
+    template = expect_inputs(settings.template, frozenset({"prompt", "view"}))
+    prompts = tables.read(job.open.store, f"prompts/part-{job.index:05d}.parquet", Prompt)
+    plan = [
+        (prompt_id, text, view, sample)
+        for prompt_id, text in prompts.select("prompt_id", "text").iter_rows()
+        for view in settings.views
+        for sample in range(settings.samples)
+    ]
+    answers: list[tuple[Candidate, Reply]] = []
+    asked = from_journal = 0
+    tokens: Counter[str] = Counter()
+    for name in settings.models:
+        engine = open_engine(recipe.models[name])
+        requests = [
+            Request(template.render(prompt=text, view=view), settings.max_tokens, settings.temperature, recipe.seed + sample)
+            for _, text, view, sample in plan
+        ]
+        with asking(engine, job.open.journal(engine.identity), prompts["prompt_id"].to_list()) as session:
+            replies = session.ask(requests, [row[0] for row in plan], _failed if job.retry_failed else None)
+        asked, from_journal = asked + session.asked, from_journal + session.from_journal
+        tokens.update(session.tokens)
+        for (prompt_id, _, view, sample), request, reply in zip(plan, requests, replies, strict=True):
+            candidate = Candidate(
+                candidate_id=content_id("candidate", prompt_id, name, view, sample, reply.text),
+                prompt_id=prompt_id,
+                text=reply.text or "",
+                model=name,
+                view=view,
+                sample=sample,
+                temperature=request.temperature,
+                seed=request.seed,
+                finish_reason=reply.finish_reason,
+                source="models",
+            )
+            answers.append((candidate, reply))
+    failed = [_failure(candidate, reply.error) for candidate, reply in answers if reply.error]
+    kept, refused = _sift((candidate for candidate, reply in answers if not reply.error), recipe.checks.candidates)
+    rejected = pl.concat([refused, tables.frame(Rejected, failed)])
+    report = job.write(Candidate, kept, rejected, considered=len(answers))
+    return replace(report, asked=asked, from_journal=from_journal, tokens=dict(tokens))
+
+
+def import_candidates(job: ShardJob) -> ShardReport:
+    """Read the file of answers once and deal them to the prompt shards."""
+    recipe = job.open.resolved.recipe
+    if done := job.done_parts(recipe.shards.prompts):
+        return done
+    assert isinstance(recipe.candidates, FileCandidates)
+    source, fields = recipe.candidates, recipe.candidates.fields
+    prompts = tables.read(job.open.store, "prompts/part-*.parquet", Prompt, ["prompt_id", "source_id"])
+    by_id = dict(prompts.drop_nulls().select("source_id", "prompt_id").iter_rows())
+    known = set(prompts["prompt_id"])
+    link = fields.prompt_id or fields.prompt or ""
+    samples: Counter[tuple[str, str]] = Counter()
+    linked: list[Candidate] = []
+    strangers: list[Candidate] = []
+    for _, row in inputs.rows(Path(source.path), [name for name in (link, fields.text, fields.model) if name]):
+        target = row[link] or ""
+        prompt_id = by_id.get(target, "") if fields.prompt_id else content_id("prompt", target.strip())
+        model = (row[fields.model] if fields.model else None) or "unknown"
+        text = (row[fields.text] or "").strip()
+        sample = samples[prompt_id, model]
+        samples[prompt_id, model] += 1
+        candidate = Candidate(
+            candidate_id=content_id("candidate", prompt_id or target, model, None, sample, text),
+            prompt_id=prompt_id or target,
+            text=text,
+            model=model,
+            view=None,
+            sample=sample,
+            temperature=None,
+            seed=None,
+            finish_reason=None,
+            source="file",
+        )
+        (linked if prompt_id in known else strangers).append(candidate)
+    if not linked:
+        hint = "the column that `prompts.fields.id` names" if fields.prompt_id else "the text of a prompt"
+        raise InputError(source.path, f"column '{link}'", found="no value that names a prompt of this recipe", expected=hint)
+    kept, rejected = _sift(linked, recipe.checks.candidates)
+    sieve = Sieve("candidates")
+    for stranger in strangers:
+        sieve.reject(stranger, stranger.candidate_id, "unknown_prompt", "its prompt is not in this dataset")
+    return job.write_parts(Candidate, kept, pl.concat([rejected, sieve.rejected()]), recipe.shards.prompts)
+
+
+def _sift(candidates: Iterable[Candidate], checks: CandidateChecks) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """(kept, rejected), in that order; kept rows sorted by prompt and candidate."""
+    sieve = Sieve("candidates")
+    kept: list[Candidate] = []
+    for candidate in candidates:
+        if fault := _fault(candidate, checks):
+            sieve.reject(candidate, candidate.candidate_id, *fault)
+        elif sieve.admit(candidate, candidate.candidate_id, candidate.text, group=candidate.prompt_id):
+            kept.append(candidate)
+    kept.sort(key=lambda candidate: (candidate.prompt_id, candidate.candidate_id))
+    return tables.frame(Candidate, kept), sieve.rejected()
+
+
+def _fault(candidate: Candidate, checks: CandidateChecks) -> tuple[str, str] | None:
+    if checks.truncated and candidate.finish_reason == "length":
+        return "truncated", "the model was cut off"
+    if checks.refused and is_refusal(candidate.text):
+        return "refused", candidate.text[:120]
+    if (share := latin_share(candidate.text)) < checks.min_latin_share:
+        return "wrong_language", f"{share:.0%} of its letters are Latin"
+    return None
+
+
+def _failed(reply: Reply) -> bool:
+    return reply.error is not None
+
+
+def _failure(candidate: Candidate, error: str | None) -> Rejected:
+    return Rejected(
+        stage="candidates",
+        kind="failure",
+        reason="error",
+        row_id=candidate.candidate_id,
+        persona_id=None,
+        duplicate_of=None,
+        detail=error or "",
+        row=candidate.model_dump_json(),
+    )

@@ -1,0 +1,104 @@
+"""Comparisons: which two candidates are worth asking about, and whom to ask.
+
+    per_prompt: 3                pairs of candidates, the lowest by hash of the pair
+    prompts_per_persona: null    prompts a persona is asked about, the lowest by hash of (persona, prompt); null for all
+    per_persona_prompt: 1        of a prompt's comparisons, how many each of its personas is asked
+
+Whether a persona is asked does not depend on which other personas there are, so adding personas repeats no question.
+"""
+
+import itertools
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prefloom.flows.dataset import tables
+from prefloom.flows.dataset.shards import ShardJob, ShardReport
+from prefloom.flows.steps.texts import normal
+from prefloom.schemas.candidate import Candidate
+from prefloom.schemas.comparison import Comparison
+from prefloom.schemas.ids import content_id, draw, keys
+from prefloom.schemas.label import Rejected
+from prefloom.schemas.persona import Persona
+from prefloom.schemas.prompt import Prompt
+from prefloom.schemas.splits import CELLS
+
+
+def choose_comparisons(job: ShardJob) -> ShardReport:
+    """The comparisons of this shard's prompts, sorted by prompt and comparison. The unit is the prompt."""
+    if done := job.done():
+        return done
+    store, recipe = job.open.store, job.open.resolved.recipe
+    personas = tables.read(store, "personas/part-*.parquet", Persona, ["persona_id", "split"])
+    prompts = tables.read(store, "prompts/part-*.parquet", Prompt, ["prompt_id", "split"])
+    mine = tables.read(store, f"prompts/part-{job.index:05d}.parquet", Prompt, ["prompt_id"])["prompt_id"].to_list()
+    candidates = tables.read(store, f"candidates/part-{job.index:05d}.parquet", Candidate, ["prompt_id", "candidate_id", "text"])
+    answers = {str(prompt[0]): rows.select("candidate_id", "text").rows() for prompt, rows in candidates.group_by("prompt_id")}
+
+    settings, ids = recipe.comparisons, personas["persona_id"].to_list()
+    persona_keys, prompt_keys = keys(ids), keys(prompts["prompt_id"])
+    draws = draw(recipe.seed, "assign", persona_keys[:, None], prompt_keys[None, :])
+    allowed = _allowed(personas["split"].to_list(), prompts["split"].to_list())
+    asked = _lowest(draws, allowed, settings.prompts_per_persona)
+    column = {prompt_id: index for index, prompt_id in enumerate(prompts["prompt_id"])}
+
+    rows: list[Comparison] = []
+    rejected: list[Rejected] = []
+    for prompt_id in mine:
+        texts = dict(sorted(answers.get(prompt_id, [])))
+        pairs = list(itertools.combinations(texts, 2))
+        if not pairs:
+            rejected.append(_too_few(prompt_id, len(texts)))
+            continue
+        order = np.argsort(draw(recipe.seed, "pair", keys(a for a, _ in pairs), keys(b for _, b in pairs)), kind="stable")
+        chosen = sorted((content_id("comparison", *pairs[i]), pairs[i]) for i in order[: settings.per_prompt])
+        which = draw(recipe.seed, "which", persona_keys[:, None], keys(c for c, _ in chosen)[None, :])
+        picked = _lowest(which, np.repeat(asked[:, [column[prompt_id]]], len(chosen), axis=1), settings.per_persona_prompt)
+        for place, (comparison_id, (first, second)) in enumerate(chosen):
+            rows.append(
+                Comparison(
+                    comparison_id=comparison_id,
+                    prompt_id=prompt_id,
+                    first_id=first,
+                    second_id=second,
+                    order="ab",
+                    length_only=_length_only(texts[first], texts[second]),
+                    persona_ids=[ids[i] for i in np.flatnonzero(picked[:, place])],
+                )
+            )
+    report_frame = tables.frame(Comparison, rows)
+    return job.write(Comparison, report_frame, tables.frame(Rejected, rejected), considered=len(mine), kept=len(mine) - len(rejected))
+
+
+def _allowed(personas: list[str], prompts: list[str]) -> NDArray[np.bool_]:
+    """personas × prompts: whether the cell of the split table is ever asked."""
+    return np.array([[(persona, prompt) in CELLS for prompt in prompts] for persona in personas], dtype=bool)
+
+
+def _lowest(draws: NDArray[np.uint64], allowed: NDArray[np.bool_], count: int | None) -> NDArray[np.bool_]:
+    """In each row, the `count` allowed places with the lowest draws (all of them for None)."""
+    if count is None or count >= draws.shape[1]:
+        return allowed
+    ranked = np.where(allowed, draws, np.uint64(2**64 - 1))
+    places = np.argpartition(ranked, count - 1, axis=1)[:, :count]
+    mask = np.zeros_like(allowed)
+    np.put_along_axis(mask, places, True, axis=1)
+    return mask & allowed
+
+
+def _length_only(first: str, second: str) -> bool:
+    shorter, longer = sorted((normal(first), normal(second)), key=len)
+    return longer.startswith(shorter)
+
+
+def _too_few(prompt_id: str, count: int) -> Rejected:
+    return Rejected(
+        stage="comparisons",
+        kind="check",
+        reason="too_few_candidates",
+        row_id=prompt_id,
+        persona_id=None,
+        duplicate_of=None,
+        detail=f"{count} candidates left, two are needed",
+        row=None,
+    )

@@ -1,0 +1,116 @@
+"""Judgements: every assigned persona reads every comparison in both orders, once per template.
+
+A judge is asked pair first, persona last, grouped by (comparison, order), so that a prefix cache holds the long part for all personas.
+It answers with one letter; the log-probabilities of exactly the two letters are read. An answer off the menu is a failure, never a guess.
+
+    reply logprobs {"A": -0.32, "B": -1.40}   ->   log_odds 1.08 for the candidate shown first, mass 0.97
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+
+import polars as pl
+
+from prefloom.flows.dataset import tables
+from prefloom.flows.dataset.shards import ShardJob, ShardReport
+from prefloom.flows.engines import open_engine
+from prefloom.flows.engines.asking import asking
+from prefloom.flows.engines.protocol import Reply, Request
+from prefloom.prompts import expect_inputs
+from prefloom.schemas.candidate import Candidate
+from prefloom.schemas.comparison import Comparison
+from prefloom.schemas.label import Judgement, Rejected
+from prefloom.schemas.persona import Persona
+from prefloom.schemas.prompt import Prompt
+
+LETTERS = ("A", "B")
+INPUTS = frozenset({"persona", "prompt", "first", "second"})
+CHUNK = 4096  # readings rendered at a time: bounds the memory of a shard, changes no byte
+
+Reading = tuple[Comparison, str, str]  # the comparison as shown, the template, the persona
+
+
+def judge_comparisons(job: ShardJob) -> ShardReport:
+    """Read this shard's comparisons, and sort the judgements by comparison, persona, order, template."""
+    if done := job.done():
+        return done
+    run, recipe = job.open, job.open.resolved.recipe
+    part = f"part-{job.index:05d}.parquet"
+    rows = tables.read(run.store, f"comparisons/{part}", Comparison).iter_rows(named=True)
+    comparisons = [Comparison.model_construct(None, **row) for row in rows]
+    prompts = _column(tables.read(run.store, f"prompts/{part}", Prompt, ["prompt_id", "text"]))
+    answers = _column(tables.read(run.store, f"candidates/{part}", Candidate, ["candidate_id", "text"]))
+    personas = _column(tables.read(run.store, "personas/part-*.parquet", Persona, ["persona_id", "description"]))
+    templates = {name: expect_inputs(name, INPUTS) for name in recipe.judgements.templates}
+
+    def request(reading: Reading) -> Request:
+        comparison, template, persona_id = reading
+        messages = templates[template].render(
+            persona=personas[persona_id],
+            prompt=prompts[comparison.prompt_id],
+            first=answers[comparison.first_id],
+            second=answers[comparison.second_id],
+        )
+        return Request(messages, max_tokens=1, letters=LETTERS)
+
+    judgements: list[tuple[str, str, str, str, str, int, str, float, float]] = []
+    failures: list[Rejected] = []
+    engine = open_engine(recipe.models[recipe.judgements.model])
+    plan = _plan(comparisons, recipe.judgements.templates)
+    with asking(engine, run.journal(engine.identity), list(prompts)) as session:
+        while readings := list(islice(plan, CHUNK)):
+            scopes = [comparison.prompt_id for comparison, _, _ in readings]
+            replies = session.ask([request(reading) for reading in readings], scopes, _failed if job.retry_failed else None)
+            for (comparison, template, persona_id), reply in zip(readings, replies, strict=True):
+                read = read_letters(reply)
+                if isinstance(read, str):
+                    failures.append(_failure(comparison, template, persona_id, read, reply))
+                    continue
+                row = (persona_id, comparison.comparison_id, comparison.prompt_id, comparison.order, template, 0)
+                judgements.append((*row, recipe.judgements.model, *read))
+    frame = pl.DataFrame(judgements, schema=list(Judgement.model_fields), orient="row") if judgements else tables.frame(Judgement, [])
+    frame = frame.sort("comparison_id", "persona_id", "order", "template", "repeat")
+    report = job.write(Judgement, frame, tables.frame(Rejected, failures), considered=len(judgements) + len(failures))
+    return replace(report, asked=session.asked, from_journal=session.from_journal, tokens=session.tokens)
+
+
+def read_letters(reply: Reply) -> tuple[float, float] | str:
+    """(log-odds of the first letter, mass of both) on a grid of 1e-4, or the reason why the reply cannot be read."""
+    if reply.error is not None:
+        return "error"
+    logprobs = reply.logprobs or {}
+    if not all(letter in logprobs and math.isfinite(logprobs[letter]) for letter in LETTERS):
+        return "off_menu" if (reply.text or "").strip() not in LETTERS else "no_logprobs"
+    first, second = (logprobs[letter] for letter in LETTERS)
+    return round(first - second, 4), round(math.exp(first) + math.exp(second), 4)
+
+
+def _plan(comparisons: list[Comparison], templates: list[str]) -> Iterator[Reading]:
+    for comparison in comparisons:
+        for shown in (comparison, comparison.swap()):
+            for template in templates:
+                for persona_id in comparison.persona_ids:
+                    yield shown, template, persona_id
+
+
+def _failed(reply: Reply) -> bool:
+    return isinstance(read_letters(reply), str)
+
+
+def _failure(comparison: Comparison, template: str, persona_id: str, reason: str, reply: Reply) -> Rejected:
+    return Rejected(
+        stage="judgements",
+        kind="failure",
+        reason=reason,
+        row_id=comparison.comparison_id,
+        persona_id=persona_id,
+        duplicate_of=None,
+        detail=f"order {comparison.order}, {template}: {reply.error or reply.text or ''}"[:500],
+        row=None,
+    )
+
+
+def _column(frame: pl.DataFrame) -> dict[str, str]:
+    return dict(frame.iter_rows())

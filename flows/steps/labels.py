@@ -1,0 +1,122 @@
+"""Labels: the judgements of one persona and one comparison, aggregated. This is the one shuffle, from prompt shards to persona shards.
+
+Per template, with x = log-odds for a when a is shown first, y = the same when b is shown first (after `in_order_ab`):
+
+    margin = mean of (x + y) / 2        bias = mean of (x - y) / 2        consistency = share of templates with x - m and y + m of one sign
+
+where m is the mean of (x - y) / 2 over all judgements of the template: what the judge gives to whichever answer is first. Log-odds stand on
+a grid of 1e-4 and are summed as integers, so no label depends on the order of a sum. A template of which an order is missing is left
+out; a label without any whole template is a failure.
+"""
+
+import polars as pl
+
+from prefloom.flows.dataset import tables
+from prefloom.flows.dataset.shards import ShardJob, ShardReport
+from prefloom.flows.dataset.store import Store
+from prefloom.schemas.comparison import Comparison, in_order_ab
+from prefloom.schemas.ids import shard_of
+from prefloom.schemas.label import Judgement, Label, Rejected
+from prefloom.schemas.persona import Persona
+from prefloom.schemas.prompt import Prompt
+from prefloom.schemas.splits import cells
+
+GRID = 1e-4
+READING = ["persona_id", "comparison_id"]
+
+
+def aggregate_labels(job: ShardJob) -> ShardReport:
+    """The labels of this shard's personas, sorted by persona and comparison."""
+    if done := job.done():
+        return done
+    store, shards = job.open.store, job.open.resolved.recipe.shards.personas
+    personas = tables.read(store, "personas/part-*.parquet", Persona, ["persona_id", "split"])
+    mine = personas.filter(pl.Series(shard_of(personas["persona_id"], shards) == job.index))
+    asked = _asked(store, mine)
+    labels = label(_judgements_of(store, mine), mean_bias(store)).join(asked, on=READING, how="inner")
+    prompts = tables.read(store, "prompts/part-*.parquet", Prompt, ["prompt_id", "split"]).rename({"split": "prompt_split"})
+    placed = (
+        labels.join(mine.rename({"split": "persona_split"}), on="persona_id")
+        .join(prompts, on="prompt_id")
+        .join(cells(), on=["persona_split", "prompt_split"])
+        .sort(READING)
+    )
+    unread = asked.join(placed, on=READING, how="anti").sort(READING)
+    rejected = unread.select(
+        pl.lit("labels").alias("stage"),
+        pl.lit("failure").alias("kind"),
+        pl.lit("unread").alias("reason"),
+        pl.col("comparison_id").alias("row_id"),
+        "persona_id",
+        pl.lit(None, pl.String).alias("duplicate_of"),
+        pl.lit("no template has judgements in both orders").alias("detail"),
+        pl.lit(None, pl.String).alias("row"),
+    )
+    assert rejected.columns == list(Rejected.model_fields)
+    return job.write(Label, placed, rejected, considered=asked.height)
+
+
+def label(judgements: pl.DataFrame, bias: dict[str, float]) -> pl.DataFrame:
+    """Labels (without ids of candidates and split) from rows of Judgement; `bias` maps a template to its mean bias."""
+    grid = (in_order_ab() / GRID).round().cast(pl.Int64)
+    whole = (
+        judgements.with_columns(grid.alias("steps"))
+        .group_by(*READING, "template", "repeat")
+        .agg(
+            pl.col("steps").filter(pl.col("order") == "ab").first().alias("x"),
+            pl.col("steps").filter(pl.col("order") == "ba").first().alias("y"),
+            pl.col("mass").min(),
+        )
+        .drop_nulls(["x", "y"])
+        .with_columns((pl.col("template").replace_strict(bias, return_dtype=pl.Float64) / GRID).alias("m"))
+        .with_columns((((pl.col("x") - pl.col("m")) * (pl.col("y") + pl.col("m"))) > 0).alias("agree"))
+    )
+    return (
+        whole.group_by(READING)
+        .agg(
+            (pl.col("x") + pl.col("y")).sum().alias("sum"),
+            (pl.col("x") - pl.col("y")).sum().alias("difference"),
+            pl.col("mass").min(),
+            pl.col("agree").cast(pl.Int64).sum(),
+            (2 * pl.len()).cast(pl.Int64).alias("judgements"),
+        )
+        .with_columns(
+            (pl.col("sum") / pl.col("judgements") * GRID).round(4).alias("margin"),
+            (pl.col("difference") / pl.col("judgements") * GRID).round(4).alias("bias"),
+            (2 * pl.col("agree") / pl.col("judgements")).round(4).alias("consistency"),
+        )
+        .with_columns((1 / (1 + (-pl.col("margin")).exp())).round(4).alias("probability"))
+    )
+
+
+def mean_bias(store: Store) -> dict[str, float]:
+    """template -> log-odds that its judge gives to whichever answer is shown first, averaged over both orders; no truth is used."""
+    sums: dict[tuple[str, str], list[int]] = {}
+    steps = (pl.col("log_odds") / GRID).round().cast(pl.Int64).sum()
+    for name in store.list("judgements/part-*.parquet"):
+        part = tables.read(store, name, Judgement, ["template", "order", "log_odds"])
+        for template, order, total, count in part.group_by("template", "order").agg(steps.alias("sum"), pl.len()).iter_rows():
+            cell = sums.setdefault((template, order), [0, 0])
+            cell[0], cell[1] = cell[0] + total, cell[1] + count
+    bias: dict[str, float] = {}
+    for template in sorted({template for template, _ in sums}):
+        means = [total / count for (name, _), (total, count) in sorted(sums.items()) if name == template]
+        bias[template] = round(sum(means) / len(means) * GRID, 4)
+    return bias
+
+
+def _asked(store: Store, personas: pl.DataFrame) -> pl.DataFrame:
+    columns = ["comparison_id", "prompt_id", "first_id", "second_id", "persona_ids"]
+    return (
+        tables.read(store, "comparisons/part-*.parquet", Comparison, columns)
+        .explode("persona_ids")
+        .rename({"persona_ids": "persona_id", "first_id": "candidate_a", "second_id": "candidate_b"})
+        .join(personas, on="persona_id", how="semi")
+    )
+
+
+def _judgements_of(store: Store, personas: pl.DataFrame) -> pl.DataFrame:
+    columns = [*READING, "order", "template", "repeat", "log_odds", "mass"]
+    names = store.list("judgements/part-*.parquet")
+    parts = [tables.read(store, name, Judgement, columns).join(personas, on="persona_id", how="semi") for name in names]
+    return pl.concat(parts)

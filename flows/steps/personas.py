@@ -1,0 +1,147 @@
+"""Personas: from the trait grid, from templates, from a file. Empty and repeated descriptions are rejected.
+
+    {source: grid, count: 200}      -> "A farmer from Pune who wants every step spelled out, …" with its traits
+
+Raising `count` keeps the personas that were there: the grid is walked in a fixed order, a file is ranked by hash of id.
+"""
+
+import itertools
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from prefloom.flows.dataset import inputs, tables
+from prefloom.flows.dataset.shards import ShardJob, ShardReport
+from prefloom.flows.steps.texts import Sieve
+from prefloom.prompts import expect_inputs, inline
+from prefloom.schemas.errors import InputError
+from prefloom.schemas.ids import content_id, draw, keys
+from prefloom.schemas.persona import Persona, Trait
+from prefloom.schemas.recipe import FilePersonas, GridPersonas, Recipe, TemplatePersonas
+from prefloom.schemas.splits import split_of
+
+Grid = dict[str, dict[str, list[str]]]
+
+
+def sample_personas(job: ShardJob) -> ShardReport:
+    """All personas of the recipe's sources, in one part, sorted by id."""
+    if done := job.done():
+        return done
+    recipe = job.open.resolved.recipe
+    sieve = Sieve("personas")
+    kept: list[Persona] = []
+    for source in recipe.personas:
+        match source:
+            case GridPersonas():
+                kept += _from_grid(source, recipe.seed, sieve)
+            case TemplatePersonas():
+                kept += [p for p in _from_template(source) if sieve.admit(p, p.persona_id, p.description)]
+            case FilePersonas():
+                kept += _from_file(source, recipe.seed, sieve)
+    if not kept:
+        raise InputError("recipe", "personas", found="no persona left", expected="at least one description that is not empty")
+    splits = _splits([persona.persona_id for persona in kept], recipe)
+    rows = [persona.model_copy(update={"split": split}) for persona, split in zip(kept, splits, strict=True)]
+    rows.sort(key=lambda persona: persona.persona_id)
+    frame = tables.frame(Persona, rows)
+    rejected = sieve.rejected()
+    return job.write(Persona, frame, rejected, considered=frame.height + rejected.height)
+
+
+def _splits(ids: list[str], recipe: Recipe) -> list[str]:
+    return split_of(ids, recipe.splits.validation, recipe.splits.test)
+
+
+def _persona(description: str, source: str, traits: dict[str, str], source_id: str | None = None) -> Persona:
+    return Persona(
+        persona_id=content_id("persona", description),
+        description=description,
+        traits=[Trait(name=name, value=value) for name, value in traits.items()],
+        source=source,
+        source_id=source_id,
+        split="",
+    )
+
+
+def _from_grid(source: GridPersonas, seed: int, sieve: Sieve) -> list[Persona]:
+    """Walk the grid until `count` distinct descriptions are there. A combination that comes twice is skipped, not rejected."""
+    grid = _read_grid(source)
+    template = expect_inputs(source.template, frozenset(grid))
+    limit = 1
+    for values in grid.values():
+        limit *= sum(len(wordings) for wordings in values.values())
+    if source.count > limit:
+        raise InputError(
+            "recipe", "personas.count", found=str(source.count), expected=f"at most {limit}: the grid has no more combinations"
+        )
+    kept: list[Persona] = []
+    seen: set[str] = set()
+    for traits, wordings in itertools.islice(_walk(grid, seed), 100 * source.count):
+        if len(kept) == source.count:
+            return kept
+        description = template.render(**wordings)[-1][1]
+        persona = _persona(description, "grid", traits)
+        if description not in seen and sieve.admit(persona, persona.persona_id, description):
+            kept.append(persona)
+        seen.add(description)
+    if len(kept) == source.count:
+        return kept
+    raise InputError("recipe", "personas.count", found=str(source.count), expected=f"a smaller count: the grid gave {len(kept)} distinct")
+
+
+def _walk(grid: Grid, seed: int) -> Iterator[tuple[dict[str, str], dict[str, str]]]:
+    """Endless (traits, wordings). In every run of K steps each of a trait's K values comes once, in an order of its own."""
+    for step in itertools.count():
+        traits, wordings = {}, {}
+        for name, values in grid.items():
+            block, place = divmod(step, len(values))
+            order = np.argsort(_draws(seed, f"grid/{name}/{block}", len(values)), kind="stable")
+            traits[name] = list(values)[order[place]]
+            choices = values[traits[name]]
+            wordings[name] = choices[int(_draws(seed, f"wording/{name}/{step}", 1)[0]) % len(choices)]
+        yield traits, wordings
+
+
+def _draws(seed: int, stage: str, count: int) -> Any:
+    return draw(seed, stage, np.arange(count, dtype=np.uint64))
+
+
+def _read_grid(source: GridPersonas) -> Grid:
+    path = Path(source.path) if source.path else Path(str(files("prefloom.data") / "seeds" / "traits.yaml"))
+    try:
+        grid = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(str(path), found=str(error), expected="YAML: trait -> value -> list of wordings") from None
+    whole = isinstance(grid, dict) and grid and all(isinstance(values, dict) and values for values in grid.values())
+    if not whole or not all(
+        isinstance(wordings, list) and wordings and all(isinstance(w, str) for w in wordings)
+        for values in grid.values()
+        for wordings in values.values()
+    ):
+        raise InputError(str(path), found="something else", expected="trait -> value -> list of wordings, all of them text")
+    return {str(trait): {str(value): wordings for value, wordings in values.items()} for trait, values in grid.items()}
+
+
+def _from_template(source: TemplatePersonas) -> Iterator[Persona]:
+    for combination in itertools.product(*source.values.values()):
+        traits = dict(zip(source.values, combination, strict=True))
+        yield _persona(inline(source.text, traits), "template", traits)
+
+
+def _from_file(source: FilePersonas, seed: int, sieve: Sieve) -> list[Persona]:
+    fields = source.fields
+    columns = [name for name in (fields.description, fields.id) if name]
+    kept = []
+    for _, row in inputs.rows(Path(source.path), columns):
+        persona = _persona((row[fields.description] or "").strip(), "file", {}, row[fields.id] if fields.id else None)
+        if sieve.admit(persona, persona.persona_id, persona.description):
+            kept.append(persona)
+    wanted = source.count or len(kept)
+    if wanted > len(kept):
+        raise InputError(source.path, found=f"{len(kept)} distinct personas", expected=f"count: {wanted}")
+    order = np.argsort(draw(seed, "personas", keys(p.persona_id for p in kept)), kind="stable")
+    return [kept[i] for i in order[:wanted]]

@@ -1,0 +1,61 @@
+"""What a recipe depends on beside itself, and which of its stages are already done.
+
+materials(resolved)     ->  Materials(templates={"judge/pairwise": "5be1…"}, models={"judge": "society/judge@1f…"})
+is_finished(run, …)     ->  True when the manifest stands and every stage is fresh and whole: nothing is left to do
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from prefloom.flows.dataset import stages
+from prefloom.flows.dataset.run import Run
+from prefloom.flows.engines import open_engine
+from prefloom.prompts import load
+from prefloom.schemas.manifest import StageEntry
+from prefloom.schemas.recipe import Resolved
+
+
+@dataclass(frozen=True)
+class Materials:
+    """Content hashes of the templates and identities of the models that a recipe uses."""
+
+    templates: Mapping[str, str]
+    models: Mapping[str, str]
+
+    def portable(self) -> dict[str, str]:
+        """The templates without machine paths: a template file goes by its bare name."""
+        return {Path(name).name if name.endswith(".md") else name: digest for name, digest in self.templates.items()}
+
+
+def materials(resolved: Resolved) -> Materials:
+    """Load every template and open every model; InputError names what is missing."""
+    templates = {reference: load(reference).hash for reference in resolved.recipe.templates()}
+    models = {name: open_engine(model).identity for name, model in resolved.recipe.models.items()}
+    return Materials(templates, models)
+
+
+def current_hash(run: Run, stage: stages.Stage, uses: Materials) -> str | None:
+    """The hash that the stage has to have now, or None while a parent is unfinished."""
+    parents = [entry for parent in stage.parents if (entry := stages.entry(run.store, parent))]
+    if len(parents) < len(stage.parents):
+        return None
+    return stages.stage_hash(stage, run.resolved, uses.templates, uses.models, parents)
+
+
+def fresh(run: Run, stage: stages.Stage, uses: Materials) -> StageEntry | None:
+    """The stage's entry if it is finished, whole and made of what the recipe now asks for."""
+    entry = stages.entry(run.store, stage.name)
+    if entry is None or entry.hash != current_hash(run, stage, uses) or not stages.is_whole(run.store, entry):
+        return None
+    return entry
+
+
+def is_finished(run: Run, uses: Materials) -> bool:
+    """Whether a build of this run would do nothing."""
+    return run.store.exists(stages.MANIFEST) and all(fresh(run, stage, uses) for stage in stages.STAGES)
+
+
+def has_failures(run: Run) -> bool:
+    """Whether any stage that asks models lost units to failures."""
+    return any(entry.failures() for stage in stages.STAGES if (entry := stages.entry(run.store, stage.name)) and stage.asks_models)
