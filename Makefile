@@ -1,0 +1,38 @@
+# make demo   environment + install + the main job, validated        make test   environment + the whole test suite
+# make bench  throughput benchmarks                                  make schema the recipe's JSON Schema for editors
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint types unit bench schema clean
+
+demo: .venv/installed
+	$(BIN)/prefloom build data/recipes/demo.yaml
+	$(BIN)/prefloom validate "$$($(BIN)/prefloom build data/recipes/demo.yaml --json | $(BIN)/python -c 'import json, sys; print(json.load(sys.stdin)["dataset"])')"
+
+test: lint types unit
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/installed
+	@mkdir -p .links/prefloom && for folder in data flows prompts schemas; do ln -sfn ../../$$folder .links/prefloom/$$folder; done
+	$(BIN)/mypy -p prefloom
+
+unit: .venv/installed
+	$(BIN)/python -m pytest
+
+bench: .venv/installed
+	$(BIN)/python tests/benchmarks/throughput.py
+
+schema: .venv/installed
+	$(BIN)/python -m prefloom.schemas.recipe > data/recipes/recipe.schema.json
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "prefloom needs Python 3.11 or newer")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf .venv .links build dist *.egg-info

@@ -1,0 +1,116 @@
+"""The main path: one recipe becomes an audited dataset of who prefers what.
+
+    prefloom build data/recipes/demo.yaml        ->  data/runs/demo-<fingerprint>/manifest.json
+
+A stage whose folder is fresh is left alone. Every other stage is cut into shards, one Prefect task each; a task gets a ShardJob (paths
+and numbers) and gives back a ShardReport (counts). Killed at any moment, the next build goes on from the shards that are on disk.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from prefect import flow, task
+from prefect.futures import wait
+
+from prefloom.flows import policies
+from prefloom.flows.dataset import manifest, stages
+from prefloom.flows.dataset.run import Run
+from prefloom.flows.dataset.shards import ShardJob, ShardReport, merge
+from prefloom.flows.steps import plan
+from prefloom.flows.steps.candidates import generate_candidates, import_candidates
+from prefloom.flows.steps.comparisons import choose_comparisons
+from prefloom.flows.steps.exports import export_preferences
+from prefloom.flows.steps.judgements import judge_comparisons
+from prefloom.flows.steps.labels import aggregate_labels
+from prefloom.flows.steps.personas import sample_personas
+from prefloom.flows.steps.preferences import check_labels
+from prefloom.flows.steps.prompts import collect_prompts
+
+logger = logging.getLogger("prefloom")
+
+Step = Callable[[ShardJob], ShardReport]
+Summary = dict[str, ShardReport]
+
+
+@flow(name="build", flow_run_name="build {run_folder}", persist_result=False, validate_parameters=False)
+def build_dataset(run_folder: str, retry_failed: bool = False) -> Summary:
+    """Bring every stage up to date, then write the manifest. Returns what was done: stage -> report, without the fresh ones."""
+    build = Build(Run(Path(run_folder)), retry_failed)
+    recipe = build.run.resolved.recipe
+    by_prompt, by_persona = recipe.shards.prompts, recipe.shards.personas
+    imported = recipe.candidates.source == "file"
+
+    build.stage("personas", sample_personas)
+    build.stage("prompts", collect_prompts)
+    build.stage("candidates", *((import_candidates, 1) if imported else (generate_candidates, by_prompt)))
+    build.stage("comparisons", choose_comparisons, by_prompt)
+    build.stage("judgements", judge_comparisons, by_prompt)
+    build.stage("labels", aggregate_labels, by_persona)
+    build.stage("preferences", check_labels, by_persona)
+    build.stage("exports", export_preferences, by_persona)
+    build.finish()
+    return build.done
+
+
+@dataclass
+class Build:
+    """One execution: which run, what has been done so far."""
+
+    run: Run
+    retry_failed: bool
+
+    def __post_init__(self) -> None:
+        self.uses = plan.materials(self.run.resolved)
+        self.done: Summary = {}
+
+    def stage(self, name: str, step: Step, shards: int = 1) -> None:
+        """Run the stage's shards unless it is fresh, check its failures against the limit, and write its `_stage.json`."""
+        stage, limit = stages.BY_NAME[name], self.run.resolved.recipe.limits.failures
+        fresh = plan.fresh(self.run, stage, self.uses)
+        if fresh and not (self.retry_failed and stage.asks_models and fresh.failures()):
+            logger.info("%-12s fresh: %d kept", name, fresh.kept)
+            stages.check_limit(stage, fresh, limit)
+            return
+        stage_hash = plan.current_hash(self.run, stage, self.uses)
+        assert stage_hash is not None, f"{name} runs before its parents are done"
+        retry = self.retry_failed and stage.asks_models
+        stages.begin(self.run, stage, stage_hash, discard=retry)
+        self._seal(stage)
+        jobs = [ShardJob(str(self.run.folder), name, index, stage_hash, retry) for index in range(shards)]
+        run_shard = task(name=name, task_run_name=name + " {job.index:05d}", **policies.task_options())(timed)
+        futures = [run_shard.submit(step, job) for job in jobs]
+        wait(futures)
+        report = self.done[name] = merge([future.result() for future in futures])
+        self._seal(stage)
+        finished = stages.finish(self.run, stage, stage_hash, report)
+        logger.info("%-12s %s", name, describe(report))
+        stages.check_limit(stage, finished, limit)
+
+    def _seal(self, stage: stages.Stage) -> None:
+        """Before a stage, fold in what killed builds journaled; after it, what this one did."""
+        for model in stages.stage_models(stage.name, self.run.resolved):
+            self.run.journal(self.uses.models[model]).seal()
+
+    def finish(self) -> None:
+        """Write the manifest, unless it stands and nothing was done."""
+        if not self.run.store.exists(stages.MANIFEST):
+            manifest.write(self.run, self.uses.portable(), self.uses.models)
+
+
+def timed(step: Step, job: ShardJob) -> ShardReport:
+    """The step's report with the clock around it."""
+    started = time.time()
+    return replace(step(job), started=started, ended=time.time())
+
+
+def describe(report: ShardReport) -> str:
+    """`20000 kept, 113 rejected (81 undecided, 32 low_mass), asked 48000, journal 0, 3.1 s`"""
+    rejected = sum(report.rejected.values())
+    reasons = ", ".join(f"{n} {reason.split('/')[1]}" for reason, n in sorted(report.rejected.items(), key=lambda item: -item[1]))
+    text = f"{report.kept} kept" + (f", {rejected} rejected ({reasons})" if rejected else "")
+    if report.asked or report.from_journal:
+        text += f", asked {report.asked}, journal {report.from_journal}"
+    return f"{text}, {report.ended - report.started:.1f} s"
