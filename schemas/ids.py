@@ -51,8 +51,8 @@ def unit(numbers: UInts) -> NDArray[np.float64]:
 
 def shard_of(ids: Iterable[str], shards: int) -> NDArray[np.int64]:
     """Contiguous ranges of the id space: sorted ids fall into sorted shards, and one shard is one range of a sorted table."""
-    width = np.uint64((1 << 64) // shards + 1)
-    return (keys(ids) // width).astype(np.int64)
+    upper = keys(ids) >> np.uint64(32)
+    return ((upper * np.uint64(shards)) >> np.uint64(32)).astype(np.int64)
 
 
 def _mix(x: UInts) -> UInts:

@@ -8,7 +8,9 @@ On a file system a file is written under a temporary name, synced, then renamed;
 """
 
 import hashlib
+import io
 import os
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
@@ -34,8 +36,9 @@ class Store:
     def publish(self, name: str, write: Callable[[IO[bytes]], Any]) -> None:
         """Let `write` fill a file; it appears under `name` only when complete, replacing what was there."""
         if not self.local:
-            with self.fs.open(self.path(name), "wb") as file:
-                write(file)
+            buffer = io.BytesIO()  # whole before it is sent: closing a half-written remote file would publish the half
+            write(buffer)
+            self.fs.pipe_file(self.path(name), buffer.getvalue())
             return
         target, temporary = self._write_aside(name, write)
         _rename(temporary, target)
@@ -99,7 +102,7 @@ class Store:
     def _write_aside(self, name: str, write: Callable[[IO[bytes]], Any]) -> tuple[Path, Path]:
         target = Path(self.path(name))
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f"{target.name}.{os.getpid()}{TEMPORARY}")
+        temporary = target.with_name(f"{target.name}.{uuid.uuid4().hex}{TEMPORARY}")
         with temporary.open("wb") as file:
             write(file)
             file.flush()

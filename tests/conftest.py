@@ -1,0 +1,59 @@
+"""One Prefect server and one small dataset for the whole session. Nothing here reaches the network."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from prefloom.flows import policies
+from prefloom.flows.dataset.store import Store
+
+policies.apply_environment()
+
+SMALL = ["demo", "--set", "personas.0.count=30", "--set", "prompts.0.count=20"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A Prefect server on an empty home, started when the session starts and gone when it ends."""
+    from prefloom.flows.local_server import local_server
+
+    os.environ["PREFECT_HOME"] = str(tmp_path_factory.mktemp("prefect"))
+    os.environ.pop("PREFECT_API_URL", None)
+    with local_server():
+        yield
+
+
+def prefloom(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """The console command in a process of its own."""
+    done = subprocess.run([sys.executable, "-m", "prefloom.flows.cli", *arguments], capture_output=True, text=True, check=False)
+    if check and done.returncode:
+        raise AssertionError(f"exit {done.returncode}\n{done.stdout}\n{done.stderr}")
+    return done
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run folder of a small finished dataset. Do not write into it."""
+    out = tmp_path_factory.mktemp("small")
+    prefloom("build", *SMALL, "--out", str(out))
+    (run,) = (out / "runs").iterdir()
+    return run
+
+
+@pytest.fixture
+def copy(small: Path, tmp_path: Path) -> Path:
+    """A copy of the small dataset, with its journal, to do with as you like."""
+    import shutil
+
+    shutil.copytree(small.parent.parent, tmp_path / "out")
+    return tmp_path / "out" / "runs" / small.name
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """An empty store on disk."""
+    return Store(str(tmp_path / "store"))
