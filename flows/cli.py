@@ -31,7 +31,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object inst
 @app.command()
 def build(
     recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a recipe that ships with prefloom (demo).")],
-    out: Annotated[Path, typer.Option(help="Folder that holds runs/ and journal/.")] = Path("data"),
+    out: Annotated[str, typer.Option(help="Folder that holds runs/ and journal/.")] = "data",
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a value, e.g. personas.0.count=250.")
     ] = None,
@@ -45,9 +45,9 @@ def build(
     from prefloom.flows.dataset.run import Run
     from prefloom.flows.steps import plan
 
-    if "://" in str(out):
-        raise InputError("--out", found=str(out), expected="a local folder")
-    run = Run.create(out, resolve(recipe, set_ or ()))
+    if "://" in out:
+        raise InputError("--out", found=out, expected="a local folder")
+    run = Run.create(Path(out), resolve(recipe, set_ or ()))
     uses = plan.materials(run.resolved)
     if plan.is_finished(run, uses) and not (retry_failed and plan.has_failures(run)):
         _say(as_json, {"dataset": str(run.folder), "status": "already built"}, f"{run.folder} is already built; nothing to do")

@@ -27,24 +27,22 @@ class Session:
     def ask(self, requests: Sequence[Request], scopes: Sequence[str], again: Callable[[Reply], bool] | None = None) -> list[Reply]:
         """Replies in the order of the requests. Journaled replies for which `again` holds are asked once more."""
         keys = [request.key(self._identity) for request in requests]
-        replies: list[Reply | None] = []
-        for key in keys:
-            raw = self._held.get(key)
-            reply = Reply(**orjson.loads(raw)) if raw is not None else None
-            replies.append(None if reply is not None and again is not None and again(reply) else reply)
-        missing = [index for index, reply in enumerate(replies) if reply is None]
-        self.from_journal += len(requests) - len(missing)
+        replies = {key: Reply(**orjson.loads(raw)) for key in set(keys) if (raw := self._held.get(key)) is not None}
+        stale = {key for key, reply in replies.items() if again is not None and again(reply)}
+        # Equal requests have one key and are asked once.
+        missing = list({key: i for i, key in enumerate(keys) if key not in replies or key in stale}.items())
         self.asked += len(missing)
+        self.from_journal += len(requests) - len(missing)
         if missing:
             segment = self._segment = self._segment or self._journal.segment()
-            for batch in self._engine.answer([requests[index] for index in missing]):
-                answered = [(missing[position], reply) for position, reply in batch]
-                segment.append((keys[index], scopes[index], orjson.dumps(reply)) for index, reply in answered)
-                for index, reply in answered:
-                    replies[index] = reply
+            for batch in self._engine.answer([requests[index] for _, index in missing]):
+                answered = [(*missing[position], reply, orjson.dumps(reply)) for position, reply in batch]
+                segment.append((key, scopes[index], raw) for key, index, _, raw in answered)
+                for key, _, reply, raw in answered:
+                    replies[key], self._held[key] = reply, raw
                     self.tokens["prompt"] += reply.prompt_tokens or 0
                     self.tokens["completion"] += reply.completion_tokens or 0
-        return [reply if reply is not None else Reply(error="the engine gave no reply") for reply in replies]
+        return [replies.get(key) or Reply(error="the engine gave no reply") for key in keys]
 
     def close(self) -> None:
         """Sync what was written."""

@@ -138,9 +138,8 @@ def run(scratch: Path, options: argparse.Namespace) -> None:
     gone_after(whole)
     needed = set(read_log(whole_log, 0)[0])
     repeated, expected, found = all_asked.total() - len(all_asked), digests(whole), digests(killed)
-    print(
-        f"kills {hits} of {len(POINTS[:: options.every])} points; calls needed {len(needed)}, repeated {repeated}, in flight at kills {in_flight}"
-    )
+    print(f"kills {hits} of {len(POINTS[:: options.every])} points")
+    print(f"calls needed {len(needed)}, repeated {repeated}, in flight at kills {in_flight}")
     print(f"files {len(expected)}; identical {sum(found.get(name) == digest for name, digest in expected.items())}")
     leftovers = [str(path) for path in killed.rglob("*.tmp")]
     problems = {

@@ -45,7 +45,7 @@ EXAMPLES: list[Record] = [
         consistency=1.0,
         judgements=2,
         split="train",
-    ),  # fmt: skip
+    ),
     Preference(
         persona_id="0a", comparison_id="0d", prompt_id="0b", chosen_id="0c", rejected_id="0e", margin=1.3, probability=0.7858, split="train"
     ),
@@ -57,7 +57,7 @@ EXAMPLES: list[Record] = [
         margin=1.0,
         persona_id="0a",
         comparison_id="0d",
-    ),  # fmt: skip
+    ),
 ]
 
 
