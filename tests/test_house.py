@@ -41,14 +41,11 @@ def violations(root: Path) -> list[str]:
         for name in imports(path):
             if name.split(".")[0] == "prefect" and home != "flows":
                 found.add(f"{path.relative_to(root)} imports Prefect")
-            if not name.startswith("prefloom.") or name == "prefloom.data":
+            inside = name.removeprefix("prefloom.")
+            if inside == name or inside.split(".")[0] not in FOLDERS:
                 continue
-            target = room(name.removeprefix("prefloom.")) if name.removeprefix("prefloom.").split(".")[0] in FOLDERS else home
-            if (
-                target != home
-                and RANKS[target] >= RANKS[home]
-                and not (target == "flows" and home.startswith("flows.") and name == "prefloom.flows")
-            ):
+            target = room(inside)
+            if target != home and RANKS[target] >= RANKS[home] and inside != "flows":  # `flows` itself is an empty package
                 found.add(f"{path.relative_to(root)} imports from {target}")
     return sorted(found)
 

@@ -214,18 +214,14 @@ def test_the_export_loads_as_trl_expects_it(small: Path) -> None:
     ],
 )
 def test_mistakes_end_in_one_line_and_exit_code_2(arguments: list[str], words: str, tmp_path: Path) -> None:
-    done = (
-        prefloom(*arguments, check=False)
-        if "--out" in arguments or arguments[0] != "build"
-        else prefloom(*arguments, "--out", str(tmp_path), check=False)
-    )
+    if arguments[0] == "build" and "--out" not in arguments:
+        arguments = [*arguments, "--out", str(tmp_path)]
+    done = prefloom(*arguments, check=False)
     assert done.returncode == 2
     assert words in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert done.stdout == ""
-    as_json = prefloom(
-        *arguments, *([] if "--out" in arguments or arguments[0] != "build" else ["--out", str(tmp_path)]), "--json", check=False
-    )
+    as_json = prefloom(*arguments, "--json", check=False)
     assert words in json.loads(as_json.stdout)["error"]
 
 

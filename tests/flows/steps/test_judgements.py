@@ -1,6 +1,7 @@
 """Judgements come from rendered messages alone (DESIGN: an engine sees rendered messages only), and are read without guessing."""
 
 import hashlib
+import itertools
 import math
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,7 @@ def test_the_judge_is_asked_pair_first_persona_last(run: Run, monkeypatch: pytes
     monkeypatch.setattr(Society, "_reply", spy)
     judge(run)
     heads = [message[: message.index("The person:")] for message in seen]
-    groups = sum(before != after for before, after in zip(heads, heads[1:], strict=False)) + 1
+    groups = sum(before != after for before, after in itertools.pairwise(heads)) + 1
     assert groups == len(set(heads)), "each (comparison, order) is asked in one run"
     assert len(set(heads)) == 2 * table(run, "comparisons").filter(pl.col("persona_ids").list.len() > 0).height
 

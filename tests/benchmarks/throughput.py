@@ -1,0 +1,154 @@
+"""How fast, how large, and where the time goes. Prints Markdown; nothing here is asserted, machines are noisy.
+
+    python tests/benchmarks/throughput.py [--personas 200] [--prompts 100]        (or: make bench)
+
+1. Judgements per second, one process, one thread, no Prefect: from comparison row to journaled and parsed judgement, journal on; beside it,
+   in the same minute, the engine alone on every eighth of the same messages, and the same stage again with every answer in the journal.
+2. Rows per second for each stage of that build, bytes per label on disk, peak memory.
+3. A profile of the judgement stage: share of its time by function.
+4. The whole command on an empty PREFECT_HOME and again on a used one: seconds, and how many of them are orchestration.
+"""
+
+import argparse
+import cProfile
+import json
+import os
+import pstats
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from prefloom.flows.dataset import stages
+from prefloom.flows.dataset.resolve import resolve
+from prefloom.flows.dataset.run import Run
+from prefloom.flows.dataset.shards import ShardJob, ShardReport, merge
+from prefloom.flows.engines.society import Society
+from prefloom.flows.steps import plan
+from prefloom.flows.steps.candidates import generate_candidates
+from prefloom.flows.steps.comparisons import choose_comparisons
+from prefloom.flows.steps.exports import export_preferences
+from prefloom.flows.steps.judgements import judge_comparisons
+from prefloom.flows.steps.labels import aggregate_labels
+from prefloom.flows.steps.personas import sample_personas
+from prefloom.flows.steps.preferences import check_labels
+from prefloom.flows.steps.prompts import collect_prompts
+
+STEPS: dict[str, Any] = {
+    "personas": sample_personas,
+    "prompts": collect_prompts,
+    "candidates": generate_candidates,
+    "comparisons": choose_comparisons,
+    "judgements": judge_comparisons,
+    "labels": aggregate_labels,
+    "preferences": check_labels,
+    "exports": export_preferences,
+}
+
+
+def run_stage(run: Run, name: str) -> tuple[ShardReport, float]:
+    """The stage's shards one after another; (report, seconds)."""
+    shards = run.resolved.recipe.shards
+    count = 1 if name in ("personas", "prompts") else shards.personas if name in ("labels", "preferences", "exports") else shards.prompts
+    stage, uses = stages.BY_NAME[name], plan.materials(run.resolved)
+    digest = plan.current_hash(run, stage, uses)
+    assert digest
+    stages.begin(run, stage, digest)
+    began = time.perf_counter()
+    report = merge([STEPS[name](ShardJob(str(run.folder), name, index, digest)) for index in range(count)])
+    seconds = time.perf_counter() - began
+    for model in stages.stage_models(name, run.resolved):
+        run.journal(uses.models[model]).seal()
+    stages.finish(run, stage, digest, report)
+    return report, seconds
+
+
+def engine_alone(requests: list[Any]) -> float:
+    """Seconds for the engine to answer the requests, warm, nothing journaled, nothing parsed."""
+    engine = Society("judge")
+    began = time.perf_counter()
+    for _ in engine.answer(requests):
+        pass
+    return time.perf_counter() - began
+
+
+def judgements(root: Path, overrides: list[str]) -> None:
+    run = Run.create(root, resolve("demo", overrides))
+    run.store_recipe()
+    seen: list[Any] = []
+    answer = Society.answer
+
+    def spy(self: Society, requests: Any) -> Any:
+        seen.extend(requests[::8] if self.character == "judge" else ())
+        return answer(self, requests)
+
+    rows, profile = [], cProfile.Profile()
+    for name in STEPS:
+        if name == "judgements":
+            Society.answer = spy  # type: ignore[method-assign]
+        report, seconds = run_stage(run, name)
+        Society.answer = answer  # type: ignore[method-assign]
+        rows.append((name, report.kept, seconds))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    labels, (judged, took) = rows[5][1], rows[4][1:]
+    alone = engine_alone(seen)
+    (run.folder / "judgements" / "_stage.json").unlink()
+    for part in (run.folder / "judgements").glob("part-*"):
+        part.unlink()
+    _, replay = run_stage(run, "judgements")
+    print("| one thread, journal on | judgements/s | ratio |\n|---|---|---|")
+    print(f"| row -> rendered -> asked -> journaled -> parsed | {judged / took:,.0f} | 1 |")
+    print(f"| the engine alone, same minute | {len(seen) / alone:,.0f} | {len(seen) / alone / (judged / took):.2f} |")
+    print(f"| again, every answer from the journal | {judged / replay:,.0f} | {took / replay:.2f} |\n")
+    print("| stage | rows | seconds | rows/s |\n|---|---|---|---|")
+    for name, kept, seconds in rows:
+        print(f"| {name} | {kept:,} | {seconds:.2f} | {kept / seconds:,.0f} |")
+    sizes = {"dataset": run.folder, "of it labels": run.folder / "labels", "journal": root / "journal"}
+    for name, folder in sizes.items():
+        print(f"\n{name}: {sum(f.stat().st_size for f in folder.rglob('*') if f.is_file()) / labels:.0f} bytes per label", end="")
+    print(f"\npeak memory of this process: {peak:.0f} MiB\n")
+
+    shutil.rmtree(run.folder / "judgements")
+    shutil.rmtree(root / "journal")
+    profile.enable()
+    run_stage(run, "judgements")
+    profile.disable()
+    stats = pstats.Stats(profile)
+    total = stats.total_tt  # type: ignore[attr-defined]
+    print("| share | own seconds | calls | function (profiled: everything is slower, the shares hold roughly) |\n|---|---|---|---|")
+    entries = sorted(stats.stats.items(), key=lambda item: -item[1][2])[:14]  # type: ignore[attr-defined]
+    for (file, _, function), (_, calls, own, _, _) in entries:
+        print(f"| {own / total:.0%} | {own:.2f} | {calls:,} | {Path(file).stem}.{function} |")
+
+
+def orchestration(root: Path, overrides: list[str]) -> None:
+    home = root / "prefect"
+    environment = {k: v for k, v in os.environ.items() if k != "PREFECT_API_URL"} | {"PREFECT_HOME": str(home)}
+    arguments = [part for override in overrides for part in ("--set", override)]
+    print("\n| `prefloom build demo` | seconds | of them orchestration |\n|---|---|---|")
+    for name in ("cold: empty PREFECT_HOME", "warm", "finished already"):
+        out = root / ("warm" if name == "finished already" else name.split(":")[0])
+        command = [sys.executable, "-m", "prefloom.flows.cli", "build", "demo", *arguments, "--out", str(out), "--json"]
+        began = time.perf_counter()
+        done = json.loads(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
+        wall = time.perf_counter() - began
+        print(f"| {name} | {wall:.1f} | {wall - done.get('work_seconds', 0):.1f} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--personas", type=int, default=200)
+    parser.add_argument("--prompts", type=int, default=100)
+    options = parser.parse_args()
+    overrides = [f"personas.0.count={options.personas}", f"prompts.0.count={options.prompts}"]
+    with tempfile.TemporaryDirectory() as scratch:
+        judgements(Path(scratch) / "one", overrides)
+        orchestration(Path(scratch), overrides)
+
+
+if __name__ == "__main__":
+    main()
