@@ -72,7 +72,7 @@ class Build:
         fresh = plan.fresh(self.run, stage, self.uses)
         if fresh and not (self.retry_failed and stage.asks_models and fresh.failures()):
             logger.info("%-12s fresh: %d kept", name, fresh.kept)
-            stages.check_limit(stage, fresh, limit)
+            stages.check_outcome(stage, fresh, limit)
             return
         stage_hash = plan.current_hash(self.run, stage, self.uses)
         assert stage_hash is not None, f"{name} runs before its parents are done"
@@ -87,11 +87,11 @@ class Build:
         self._seal(stage)
         finished = stages.finish(self.run, stage, stage_hash, report)
         logger.info("%-12s %s", name, describe(report))
-        stages.check_limit(stage, finished, limit)
+        stages.check_outcome(stage, finished, limit)
 
     def _seal(self, stage: stages.Stage) -> None:
         """Before a stage, fold in what killed builds journaled; after it, what this one did."""
-        for model in stages.stage_models(stage.name, self.run.resolved):
+        for model in stage.models(self.run.resolved.recipe):
             self.run.journal(self.uses.models[model]).seal()
 
     def finish(self) -> None:

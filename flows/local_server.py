@@ -1,6 +1,6 @@
 """A Prefect API server for one build, which dies with it.
 
-    with local_server() as url:              # the user's PREFECT_API_URL if set, else http://127.0.0.1:<port>/api
+    with local_server():          # PREFECT_API_URL is the user's if set, else http://127.0.0.1:<port>/api
         …
 
 Prefect's own temporary server outlives a build that is killed. This one holds the reading end of a pipe whose writing end only the build
@@ -15,7 +15,8 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 START_TIMEOUT = 180  # seconds; a first start migrates the database
@@ -23,8 +24,10 @@ START_TIMEOUT = 180  # seconds; a first start migrates the database
 
 @contextmanager
 def local_server() -> Iterator[None]:
-    """Make sure that PREFECT_API_URL answers inside the block. The server starts while the caller goes on importing."""
-    if os.environ.get("PREFECT_API_URL"):
+    """Make sure that a Prefect API answers inside the block: the one the user has set, or a server of our own."""
+    from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
+
+    if get_current_settings().api.url:  # from the environment or the active profile
         yield
         return
     port = _free_port()
@@ -35,31 +38,30 @@ def local_server() -> Iterator[None]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         env=os.environ | quiet,
+        start_new_session=True,  # Ctrl-C is for the build, which then closes the pipe
     )
-    log: list[bytes] = []
+    log: deque[bytes] = deque(maxlen=100)
     threading.Thread(target=lambda: log.extend(process.stderr or ()), daemon=True).start()
-    os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
+    url = f"http://127.0.0.1:{port}/api"
     try:
-        import prefect  # noqa: F401 - about a second, spent while the server starts
-
-        _wait(process, log)
-        yield
+        _wait(process, url, log)
+        with temporary_settings({PREFECT_API_URL: url}):
+            yield
     finally:
-        del os.environ["PREFECT_API_URL"]
         if process.stdin:
             process.stdin.close()
         process.wait(timeout=30)
 
 
-def _wait(process: "subprocess.Popen[bytes]", log: list[bytes]) -> None:
+def _wait(process: "subprocess.Popen[bytes]", url: str, log: Iterable[bytes]) -> None:
     deadline = time.monotonic() + START_TIMEOUT
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            with urllib.request.urlopen(os.environ["PREFECT_API_URL"] + "/health", timeout=5):  # noqa: S310 - loopback
+            with urllib.request.urlopen(f"{url}/health", timeout=5):  # noqa: S310 - loopback
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.1)
-    raise RuntimeError(f"Prefect's server did not start within {START_TIMEOUT} s:\n{b''.join(log).decode(errors='replace')[-4000:]}")
+    raise RuntimeError(f"Prefect's server did not start within {START_TIMEOUT} s:\n{b''.join(log).decode(errors='replace')}")
 
 
 def _free_port() -> int:

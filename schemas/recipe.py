@@ -255,13 +255,6 @@ class Recipe(Section):
                 raise ValueError(f"no model '{name}' under models; {nearest(name, self.models)}")
         return self
 
-    def templates(self) -> list[str]:
-        """Every template this recipe renders, by reference."""
-        persona = [source.template for source in self.personas if isinstance(source, GridPersonas)]
-        candidate = [self.candidates.template] if isinstance(self.candidates, ModelCandidates) else []
-        export = ["export/system"] if self.exports.trl and self.exports.trl.persona else []
-        return sorted({*persona, *candidate, *self.judgements.templates, *export})
-
 
 class Resolved(BaseModel):
     """A recipe as it was run: every default filled in, every input file named by the hash of its content."""

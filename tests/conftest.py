@@ -19,12 +19,16 @@ SMALL = ["demo", "--set", "personas.0.count=30", "--set", "prompts.0.count=20"]
 @pytest.fixture(scope="session", autouse=True)
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A Prefect server on an empty home, started when the session starts and gone when it ends."""
-    from prefloom.flows.local_server import local_server
-
     os.environ["PREFECT_HOME"] = str(tmp_path_factory.mktemp("prefect"))
     os.environ.pop("PREFECT_API_URL", None)
+    from prefect.settings import get_current_settings
+
+    from prefloom.flows.local_server import local_server
+
     with local_server():
+        os.environ["PREFECT_API_URL"] = str(get_current_settings().api.url)  # for the builds that run in processes of their own
         yield
+        del os.environ["PREFECT_API_URL"]
 
 
 def prefloom(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:

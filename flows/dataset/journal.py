@@ -22,6 +22,7 @@ import orjson
 import polars as pl
 
 from prefloom.flows.dataset.store import Store
+from prefloom.schemas.errors import InputError
 
 _COUNTER = itertools.count()
 SEALED_ROWS = 500_000  # a sealed file is made in memory: about 200 MB of replies
@@ -39,12 +40,13 @@ class Journal:
         """key -> reply (JSON bytes) of every sealed call in these scopes."""
         held: dict[str, bytes] = {}
         for name in self.store.list("sealed-*.parquet"):
-            rows = (
-                pl.scan_parquet(self.store.path(name))
-                .filter(pl.col("scope").is_between(pl.lit(min(scopes)), pl.lit(max(scopes))) & pl.col("scope").is_in(list(scopes)))
-                .select("key", "reply")
-                .collect()
-            )
+            near = pl.col("scope").is_between(pl.lit(min(scopes)), pl.lit(max(scopes)))  # skips row groups
+            lazy = pl.scan_parquet(self.store.path(name)).filter(near & pl.col("scope").is_in(list(scopes)))
+            try:
+                rows = lazy.select("key", "reply").collect()
+            except pl.exceptions.PolarsError as error:
+                advice = "a sealed journal file; without it (move it away) its calls are asked again"
+                raise InputError(self.store.path(name), found=str(error).split("\n")[0], expected=advice) from None
             held.update(zip(rows["key"].to_list(), (reply.encode() for reply in rows["reply"].to_list()), strict=True))
         return held
 

@@ -16,6 +16,7 @@ from prefloom.flows.dataset.stages import MANIFEST, STAGES, entry
 from prefloom.flows.dataset.store import Store
 from prefloom.schemas.errors import InputError
 from prefloom.schemas.manifest import SCHEMA_VERSION, Manifest
+from prefloom.schemas.recipe import Recipe
 
 _LIBRARIES = ("prefloom", "numpy", "polars", "pyarrow", "jinja2")
 
@@ -46,9 +47,21 @@ def load(store: Store) -> Manifest:
     try:
         manifest = Manifest.model_validate_json(store.read(MANIFEST))
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{store.url}/{MANIFEST}", place, found=str(first["msg"]), expected="a manifest as `build` wrote it") from None
+        raise _unreadable(store, error) from None
     if manifest.schema_version != SCHEMA_VERSION:
         raise InputError(f"{store.url}/{MANIFEST}", "schema_version", found=str(manifest.schema_version), expected=str(SCHEMA_VERSION))
     return manifest
+
+
+def recipe_of(store: Store, manifest: Manifest) -> Recipe:
+    """The recipe that the manifest carries, checked; paths in it are hashes of what lay there."""
+    try:
+        return Recipe.model_validate(manifest.recipe)
+    except ValidationError as error:
+        raise _unreadable(store, error, "recipe.") from None
+
+
+def _unreadable(store: Store, error: ValidationError, prefix: str = "") -> InputError:
+    first = error.errors()[0]
+    place = prefix + ".".join(str(part) for part in first["loc"])
+    return InputError(f"{store.url}/{MANIFEST}", place, found=str(first["msg"]), expected="a manifest as `build` wrote it")

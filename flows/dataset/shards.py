@@ -1,7 +1,7 @@
 """One shard of one stage: the unit of work that a Prefect task runs, and that a kill can cost.
 
-    job = ShardJob(run="data/runs/demo-3b9c…", stage="labels", index=0, stage_hash="…")
-    with_done = job.done()                      # ShardReport of an earlier, finished attempt, or None
+    job = ShardJob(folder="data/runs/demo-3b9c…", stage="labels", index=0, stage_hash="…")
+    job.done()                                                     # ShardReport of an earlier, finished attempt, or None
     job.write(Label, frame, rejected, considered=5000)  ->  ShardReport
 
 The rejected rows are published first and the part last, so a part that exists (with this stage hash in its footer) is a finished shard.
@@ -41,16 +41,16 @@ class ShardReport:
 class ShardJob:
     """Which shard to make, by paths and numbers alone."""
 
-    run: str
+    folder: str
     stage: str
     index: int
     stage_hash: str
     retry_failed: bool = False
 
     @cached_property
-    def open(self) -> Run:
+    def run(self) -> Run:
         """The run this shard belongs to."""
-        return Run(Path(self.run))
+        return Run(Path(self.folder))
 
     def part(self, index: int | None = None) -> str:
         """Name of a part of this stage."""
@@ -58,7 +58,7 @@ class ShardJob:
 
     def done(self) -> ShardReport | None:
         """The report of a finished attempt with the same stage hash, or None."""
-        store, name = self.open.store, self.part()
+        store, name = self.run.store, self.part()
         if not store.exists(name):
             return None
         metadata = tables.metadata(store, name)
@@ -75,7 +75,7 @@ class ShardJob:
         report = ShardReport(considered, data.height if kept is None else kept, reasons)
         accounting = {"considered": report.considered, "kept": report.kept, "rejected": report.rejected}
         metadata = {"prefloom.stage_hash": self.stage_hash, "prefloom.accounting": json.dumps(accounting)}
-        store = self.open.store
+        store = self.run.store
         if rejected.height:
             tables.write(store, f"rejected/{self.stage}-{self.index:05d}.parquet", Rejected, rejected, metadata)
         tables.write(store, self.part(), record, data, metadata)

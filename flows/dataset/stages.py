@@ -6,8 +6,10 @@
 leaves its children fresh, because they depend on its digest and not on when it ran.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+
+from pydantic import ValidationError
 
 from prefloom.flows.dataset import tables
 from prefloom.flows.dataset.run import Run
@@ -16,9 +18,29 @@ from prefloom.flows.dataset.store import Store
 from prefloom.schemas.errors import InputError
 from prefloom.schemas.ids import content_hash
 from prefloom.schemas.manifest import FileEntry, StageEntry
-from prefloom.schemas.recipe import ModelCandidates, Resolved
+from prefloom.schemas.recipe import GridPersonas, ModelCandidates, Recipe, Resolved
 
 MANIFEST = "manifest.json"
+
+
+def _nothing(_: Recipe) -> list[str]:
+    return []
+
+
+def _persona_templates(recipe: Recipe) -> list[str]:
+    return sorted({source.template for source in recipe.personas if isinstance(source, GridPersonas)})
+
+
+def _candidate_templates(recipe: Recipe) -> list[str]:
+    return [recipe.candidates.template] if isinstance(recipe.candidates, ModelCandidates) else []
+
+
+def _candidate_models(recipe: Recipe) -> list[str]:
+    return recipe.candidates.models if isinstance(recipe.candidates, ModelCandidates) else []
+
+
+def _export_templates(recipe: Recipe) -> list[str]:
+    return ["export/system"] if recipe.exports.trl and recipe.exports.trl.persona else []
 
 
 @dataclass(frozen=True)
@@ -30,12 +52,14 @@ class Stage:
     unit: str
     parents: tuple[str, ...]
     sections: tuple[str, ...]
+    templates: Callable[[Recipe], list[str]] = _nothing
+    models: Callable[[Recipe], list[str]] = _nothing
     files: tuple[str, ...] = ("{name}/part-*.parquet", "rejected/{name}-*.parquet")
 
     @property
     def asks_models(self) -> bool:
-        """Whether the stage makes model calls, which may fail and be retried."""
-        return self.name in ("candidates", "judgements")
+        """Whether the stage makes model calls, which may fail and be asked again."""
+        return self.models is not _nothing
 
     def patterns(self) -> list[str]:
         """Glob patterns of all its files."""
@@ -43,44 +67,40 @@ class Stage:
 
 
 STAGES: tuple[Stage, ...] = (
-    Stage("personas", 1, "persona read or drawn", (), ("seed", "personas", "splits")),
-    Stage("prompts", 1, "prompt read", (), ("seed", "prompts", "splits", "shards.prompts")),
-    Stage("candidates", 1, "answer asked or imported", ("prompts",), ("seed", "candidates", "checks.candidates")),
+    Stage("personas", 1, "persona", (), ("seed", "personas", "splits"), templates=_persona_templates),
+    Stage("prompts", 1, "prompt", (), ("seed", "prompts", "splits", "shards.prompts")),
+    Stage(
+        "candidates",
+        1,
+        "answer",
+        ("prompts",),
+        ("seed", "candidates", "checks.candidates"),
+        templates=_candidate_templates,
+        models=_candidate_models,
+    ),
     Stage("comparisons", 1, "prompt", ("personas", "prompts", "candidates"), ("seed", "comparisons")),
-    Stage("judgements", 1, "reading", ("personas", "prompts", "candidates", "comparisons"), ("judgements",)),
-    Stage("labels", 1, "persona and comparison", ("personas", "prompts", "comparisons", "judgements"), ("shards.personas",)),
+    Stage(
+        "judgements",
+        1,
+        "reading",
+        ("personas", "prompts", "candidates", "comparisons"),
+        ("judgements",),
+        templates=lambda recipe: recipe.judgements.templates,
+        models=lambda recipe: [recipe.judgements.model],
+    ),
+    Stage("labels", 1, "label", ("personas", "prompts", "comparisons", "judgements"), ("shards.personas",)),
     Stage("preferences", 1, "label", ("comparisons", "labels"), ("checks.labels",)),
-    Stage("exports", 1, "preference", ("personas", "prompts", "candidates", "preferences"), ("exports",), ("exports/*/*/*.parquet",)),
+    Stage(
+        "exports",
+        1,
+        "preference",
+        ("personas", "prompts", "candidates", "preferences"),
+        ("exports",),
+        templates=_export_templates,
+        files=("exports/*/*/*.parquet",),
+    ),
 )
 BY_NAME = {stage.name: stage for stage in STAGES}
-
-
-def stage_templates(stage: str, resolved: Resolved) -> list[str]:
-    """References of the templates that a stage renders."""
-    recipe = resolved.recipe
-    match stage:
-        case "personas":
-            return sorted({source.template for source in recipe.personas if source.source == "grid"})
-        case "candidates":
-            return [recipe.candidates.template] if isinstance(recipe.candidates, ModelCandidates) else []
-        case "judgements":
-            return list(recipe.judgements.templates)
-        case "exports":
-            return ["export/system"] if recipe.exports.trl and recipe.exports.trl.persona else []
-        case _:
-            return []
-
-
-def stage_models(stage: str, resolved: Resolved) -> list[str]:
-    """Names of the models that a stage asks."""
-    recipe = resolved.recipe
-    match stage:
-        case "candidates":
-            return list(recipe.candidates.models) if isinstance(recipe.candidates, ModelCandidates) else []
-        case "judgements":
-            return [recipe.judgements.model]
-        case _:
-            return []
 
 
 def stage_hash(
@@ -91,17 +111,20 @@ def stage_hash(
         {
             "version": stage.version,
             "sections": resolved.data(*stage.sections),
-            "templates": [templates[reference] for reference in stage_templates(stage.name, resolved)],
-            "models": [models[name] for name in stage_models(stage.name, resolved)],
+            "templates": [templates[reference] for reference in stage.templates(resolved.recipe)],
+            "models": [models[name] for name in stage.models(resolved.recipe)],
             "parents": [parent.digest for parent in parents],
         }
     )
 
 
 def entry(store: Store, stage: str) -> StageEntry | None:
-    """The stage's `_stage.json`, or None if the stage is not finished."""
+    """The stage's `_stage.json`, or None if the stage is not finished (or the file is damaged, and the stage has to be made again)."""
     name = f"{stage}/_stage.json"
-    return StageEntry.model_validate_json(store.read(name)) if store.exists(name) else None
+    try:
+        return StageEntry.model_validate_json(store.read(name))
+    except (FileNotFoundError, ValidationError):
+        return None
 
 
 def is_whole(store: Store, done: StageEntry) -> bool:
@@ -137,18 +160,18 @@ def finish(run: Run, stage: Stage, stage_hash: str, report: ShardReport) -> Stag
     return done
 
 
-def check_limit(stage: Stage, done: StageEntry, limit: float) -> None:
-    """InputError if more than the recipe's share of a stage was lost to failures. The stage stays on disk."""
-    failures = done.failures()
-    if failures <= limit * done.considered:
-        return
-    causes = ", ".join(f"{n} {reason}" for reason, n in done.rejected.items() if reason.startswith("failure/"))
-    raise InputError(
-        stage.name,
-        "limits.failures",
-        found=f"{failures} of {done.considered} lost ({causes})",
-        expected=f"at most {limit:.0%}; see rejected/, then build again with --retry-failed, or raise the limit",
-    )
+def check_outcome(stage: Stage, done: StageEntry, limit: float) -> None:
+    """InputError if nothing is left, or if more than the recipe's share was lost to failures. The stage stays on disk either way."""
+    causes = ", ".join(f"{n} {reason}" for reason, n in sorted(done.rejected.items(), key=lambda item: -item[1]))
+    if done.considered and not done.kept:
+        raise InputError(stage.name, found=f"nothing left of {done.considered} {stage.unit}s ({causes})", expected="at least one")
+    if (failures := done.failures()) > limit * done.considered:
+        raise InputError(
+            stage.name,
+            "limits.failures",
+            found=f"{failures} of {done.considered} {stage.unit}s lost ({causes})",
+            expected=f"at most {limit:.0%}; see rejected/, then build again with --retry-failed, or raise the limit",
+        )
 
 
 def _file(store: Store, name: str) -> FileEntry:

@@ -58,9 +58,12 @@ def read(store: Store, pattern: str, record: type[Record], columns: Sequence[str
 
 
 def metadata(store: Store, name: str) -> dict[str, str]:
-    """Key-value metadata of a Parquet file's footer."""
-    with store.open(name) as file:
-        raw = pq.read_metadata(file).metadata or {}
+    """Key-value metadata of a Parquet file's footer; empty for a damaged file, which is then made again like one of another stage."""
+    try:
+        with store.open(name) as file:
+            raw = pq.read_metadata(file).metadata or {}
+    except pa.ArrowInvalid:
+        return {}
     return {key.decode(): value.decode() for key, value in raw.items() if key.startswith(b"prefloom.")}
 
 

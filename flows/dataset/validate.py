@@ -11,6 +11,7 @@ import polars as pl
 import pyarrow as pa
 
 from prefloom.flows.dataset import manifest, tables
+from prefloom.flows.dataset.stages import STAGES
 from prefloom.flows.dataset.store import Store
 from prefloom.schemas.candidate import Candidate
 from prefloom.schemas.comparison import Comparison, in_order_ab
@@ -19,6 +20,7 @@ from prefloom.schemas.label import Judgement, Label, Preference, Rejected, TrlEx
 from prefloom.schemas.manifest import Manifest
 from prefloom.schemas.persona import Persona
 from prefloom.schemas.prompt import Prompt
+from prefloom.schemas.recipe import Recipe
 from prefloom.schemas.record import Record
 from prefloom.schemas.splits import cells, split_of
 
@@ -54,6 +56,7 @@ class Check:
 def validate(store: Store) -> list[Check]:
     """All checks, in the order a reader would ask. Where files are damaged the later checks are not reached."""
     found = manifest.load(store)
+    recipe = manifest.recipe_of(store, found)
     checks = [_files(store, found)]
     if not checks[0].problems:
         checks.append(_schemas(store, found))
@@ -63,17 +66,22 @@ def validate(store: Store) -> list[Check]:
     return [
         *checks,
         _links(data),
-        _accounting(data, found),
-        _splits(data, found),
+        _accounting(data, found, recipe),
+        _splits(data, recipe),
         _labels(data),
-        _preferences(data, found),
-        _exports(store, data, found),
+        _preferences(data, recipe),
+        _exports(store, data, recipe),
     ]
 
 
 def _files(store: Store, found: Manifest) -> Check:
     check = Check("files", f"{len(found.files)} files, {sum(f.bytes for f in found.files):,} bytes, every sha256 as listed")
+    missing = [stage.name for stage in STAGES if stage.name not in found.stages]
+    check.expect(not missing, f"the manifest lacks the stages {', '.join(missing)}")
     for file in found.files:
+        if file.path.split("/")[0] not in RECORDS or ".." in file.path.split("/"):
+            check.problems.append(f"{file.path!r} is no path of a dataset")
+            continue
         size = store.size(file.path)
         if size is None:
             check.problems.append(f"{file.path} is missing")
@@ -131,20 +139,20 @@ def _links(data: dict[str, pl.DataFrame]) -> Check:
     return check
 
 
-def _accounting(data: dict[str, pl.DataFrame], found: Manifest) -> Check:
+def _accounting(data: dict[str, pl.DataFrame], found: Manifest, recipe: Recipe) -> Check:
     check = Check("accounting", "in each stage, considered = kept + rejected, to the row")
     rejected = data["rejected"].group_by("stage", "kind", "reason").len()
     listed = {(stage, f"{kind}/{reason}"): n for stage, kind, reason, n in rejected.iter_rows()}
     claimed = {(name, reason): n for name, entry in found.stages.items() for reason, n in entry.rejected.items()}
     check.expect(listed == claimed, f"rejected rows {listed} are not those of the manifest {claimed}")
     asked = int(data["comparisons"]["persona_ids"].list.len().sum())
-    templates = len(found.recipe["judgements"]["templates"])
+    templates = len(recipe.judgements.templates)
     considered = {
         "comparisons": data["prompts"].height,
         "judgements": asked * 2 * templates,
         "labels": asked,
         "preferences": data["labels"].height,
-        "exports": data["preferences"].height if found.recipe["exports"]["trl"] else 0,
+        "exports": data["preferences"].height if recipe.exports.trl else 0,
     }
     settings = found.recipe["candidates"]
     if settings["source"] == "models":
@@ -158,11 +166,10 @@ def _accounting(data: dict[str, pl.DataFrame], found: Manifest) -> Check:
     return check
 
 
-def _splits(data: dict[str, pl.DataFrame], found: Manifest) -> Check:
+def _splits(data: dict[str, pl.DataFrame], recipe: Recipe) -> Check:
     check = Check("splits", "split by hash of id; no persona and no prompt of a test split is seen in train or validation")
-    shares = found.recipe["splits"]
     for table, key in (("personas", "persona_id"), ("prompts", "prompt_id")):
-        expected = split_of(data[table][key].to_list(), shares["validation"], shares["test"])
+        expected = split_of(data[table][key].to_list(), recipe.splits.validation, recipe.splits.test)
         check.expect(data[table]["split"].to_list() == expected, f"{table}.split is not the hash of its id")
     labels = (
         data["labels"]
@@ -214,9 +221,9 @@ def _labels(data: dict[str, pl.DataFrame]) -> Check:
     return check
 
 
-def _preferences(data: dict[str, pl.DataFrame], found: Manifest) -> Check:
+def _preferences(data: dict[str, pl.DataFrame], recipe: Recipe) -> Check:
     check = Check("preferences", "labels = preferences + rejected; chosen is the side of the margin; every gate holds")
-    gates = found.recipe["checks"]["labels"]
+    gates = recipe.checks.labels
     joined = data["preferences"].join(data["labels"], on=READING, how="left", suffix="_label")
     signed = pl.when(pl.col("margin_label") > 0)
     broken = {
@@ -224,9 +231,9 @@ def _preferences(data: dict[str, pl.DataFrame], found: Manifest) -> Check:
         "rejected_id": pl.col("rejected_id") != signed.then("candidate_b").otherwise("candidate_a"),
         "margin": (pl.col("margin") - pl.col("margin_label").abs()).abs() > TOLERANCE,
         "split": pl.col("split") != pl.col("split_label"),
-        "min_margin": pl.col("margin") < gates["min_margin"],
-        "min_mass": pl.col("mass") < gates["min_mass"],
-        "min_consistency": pl.col("consistency") < gates["min_consistency"],
+        "min_margin": pl.col("margin") < gates.min_margin,
+        "min_mass": pl.col("mass") < gates.min_mass,
+        "min_consistency": pl.col("consistency") < gates.min_consistency,
     }
     for name, expression in broken.items():
         wrong = joined.filter(expression.fill_null(value=True)).height
@@ -237,7 +244,7 @@ def _preferences(data: dict[str, pl.DataFrame], found: Manifest) -> Check:
     return check
 
 
-def _exports(store: Store, data: dict[str, pl.DataFrame], found: Manifest) -> Check:
+def _exports(store: Store, data: dict[str, pl.DataFrame], recipe: Recipe) -> Check:
     check = Check("exports", "every export row shows the texts of its preference, in its split")
     texts = data["candidates"].select("candidate_id", "text")
     expected = (
@@ -259,12 +266,12 @@ def _exports(store: Store, data: dict[str, pl.DataFrame], found: Manifest) -> Ch
             | pl.col("good").is_null()
         ).height
         check.expect(wrong == 0, f"{wrong} rows of {name} differ from their preference")
-    shards = found.recipe["shards"]["personas"]
+    shards = recipe.shards.personas
     misplaced = sum(
         int((shard_of(tables.read(store, name, Label, ["persona_id"])["persona_id"], shards) != index).sum())
         for index, name in enumerate(store.list("labels/part-*.parquet"))
     )
     check.expect(misplaced == 0, f"{misplaced} labels lie in another shard than the hash of their persona")
-    if found.recipe["exports"]["trl"]:
+    if recipe.exports.trl:
         check.expect(total == data["preferences"].height, f"{total} rows exported of {data['preferences'].height} preferences")
     return check

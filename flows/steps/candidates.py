@@ -32,11 +32,11 @@ def generate_candidates(job: ShardJob) -> ShardReport:
     """Ask every model for the prompts of this shard."""
     if done := job.done():
         return done
-    recipe = job.open.resolved.recipe
+    recipe = job.run.resolved.recipe
     assert isinstance(recipe.candidates, ModelCandidates)
     settings = recipe.candidates
     template = expect_inputs(settings.template, frozenset({"prompt", "view"}))
-    prompts = tables.read(job.open.store, f"prompts/part-{job.index:05d}.parquet", Prompt)
+    prompts = tables.read(job.run.store, f"prompts/part-{job.index:05d}.parquet", Prompt)
     plan = [
         (prompt_id, text, view, sample)
         for prompt_id, text in prompts.select("prompt_id", "text").iter_rows()
@@ -52,7 +52,7 @@ def generate_candidates(job: ShardJob) -> ShardReport:
             Request(template.render(prompt=text, view=view), settings.max_tokens, settings.temperature, recipe.seed + sample)
             for _, text, view, sample in plan
         ]
-        with asking(engine, job.open.journal(engine.identity), prompts["prompt_id"].to_list()) as session:
+        with asking(engine, job.run.journal(engine.identity), prompts["prompt_id"].to_list()) as session:
             replies = session.ask(requests, [row[0] for row in plan], _failed if job.retry_failed else None)
         asked, from_journal = asked + session.asked, from_journal + session.from_journal
         tokens.update(session.tokens)
@@ -79,12 +79,12 @@ def generate_candidates(job: ShardJob) -> ShardReport:
 
 def import_candidates(job: ShardJob) -> ShardReport:
     """Read the file of answers once and deal them to the prompt shards."""
-    recipe = job.open.resolved.recipe
+    recipe = job.run.resolved.recipe
     if done := job.done_parts(recipe.shards.prompts):
         return done
     assert isinstance(recipe.candidates, FileCandidates)
     source, fields = recipe.candidates, recipe.candidates.fields
-    prompts = tables.read(job.open.store, "prompts/part-*.parquet", Prompt, ["prompt_id", "source_id"])
+    prompts = tables.read(job.run.store, "prompts/part-*.parquet", Prompt, ["prompt_id", "source_id"])
     by_id = dict(prompts.drop_nulls().select("source_id", "prompt_id").iter_rows())
     known = set(prompts["prompt_id"])
     link = fields.prompt_id or fields.prompt or ""

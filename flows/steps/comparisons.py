@@ -28,7 +28,7 @@ def choose_comparisons(job: ShardJob) -> ShardReport:
     """The comparisons of this shard's prompts, sorted by prompt and comparison. The unit is the prompt."""
     if done := job.done():
         return done
-    store, recipe = job.open.store, job.open.resolved.recipe
+    store, recipe = job.run.store, job.run.resolved.recipe
     personas = tables.read(store, "personas/part-*.parquet", Persona, ["persona_id", "split"])
     prompts = tables.read(store, "prompts/part-*.parquet", Prompt, ["prompt_id", "split"])
     mine = tables.read(store, f"prompts/part-{job.index:05d}.parquet", Prompt, ["prompt_id"])["prompt_id"].to_list()

@@ -19,7 +19,7 @@ from prefloom.schemas.splits import SPLITS
 
 def export_preferences(job: ShardJob) -> ShardReport:
     """Write this shard's preferences as text, one file per split that has any."""
-    store, settings = job.open.store, job.open.resolved.recipe.exports.trl
+    store, settings = job.run.store, job.run.resolved.recipe.exports.trl
     if settings is None:
         return ShardReport(0, 0, {})
     preferences = tables.read(store, f"preferences/part-{job.index:05d}.parquet", Preference)

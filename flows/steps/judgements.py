@@ -36,7 +36,7 @@ def judge_comparisons(job: ShardJob) -> ShardReport:
     """Read this shard's comparisons, and sort the judgements by comparison, persona, order, template."""
     if done := job.done():
         return done
-    run, recipe = job.open, job.open.resolved.recipe
+    run, recipe = job.run, job.run.resolved.recipe
     part = f"part-{job.index:05d}.parquet"
     rows = tables.read(run.store, f"comparisons/{part}", Comparison).iter_rows(named=True)
     comparisons = [Comparison.model_construct(None, **row) for row in rows]

@@ -29,7 +29,7 @@ def aggregate_labels(job: ShardJob) -> ShardReport:
     """The labels of this shard's personas, sorted by persona and comparison."""
     if done := job.done():
         return done
-    store, shards = job.open.store, job.open.resolved.recipe.shards.personas
+    store, shards = job.run.store, job.run.resolved.recipe.shards.personas
     personas = tables.read(store, "personas/part-*.parquet", Persona, ["persona_id", "split"])
     mine = personas.filter(pl.Series(shard_of(personas["persona_id"], shards) == job.index))
     asked = _asked(store, mine)

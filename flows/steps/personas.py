@@ -31,7 +31,7 @@ def sample_personas(job: ShardJob) -> ShardReport:
     """All personas of the recipe's sources, in one part, sorted by id."""
     if done := job.done():
         return done
-    recipe = job.open.resolved.recipe
+    recipe = job.run.resolved.recipe
     sieve = Sieve("personas")
     kept: list[Persona] = []
     for source in recipe.personas:

@@ -30,7 +30,8 @@ class Materials:
 
 def materials(resolved: Resolved) -> Materials:
     """Load every template and open every model; InputError names what is missing."""
-    templates = {reference: load(reference).hash for reference in resolved.recipe.templates()}
+    references = {reference for stage in stages.STAGES for reference in stage.templates(resolved.recipe)}
+    templates = {reference: load(reference).hash for reference in sorted(references)}
     models = {name: open_engine(model).identity for name, model in resolved.recipe.models.items()}
     return Materials(templates, models)
 

@@ -19,7 +19,7 @@ def check_labels(job: ShardJob) -> ShardReport:
     """The preferences of this shard's personas, sorted by persona and comparison."""
     if done := job.done():
         return done
-    store, checks = job.open.store, job.open.resolved.recipe.checks.labels
+    store, checks = job.run.store, job.run.resolved.recipe.checks.labels
     flags = tables.read(store, "comparisons/part-*.parquet", Comparison, ["comparison_id", "length_only"])
     labels = tables.read(store, f"labels/part-{job.index:05d}.parquet", Label).join(flags, on="comparison_id", how="left")
     judged = labels.with_columns(reason(checks).alias("reason"))

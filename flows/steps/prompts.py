@@ -20,7 +20,7 @@ from prefloom.schemas.splits import split_of
 
 def collect_prompts(job: ShardJob) -> ShardReport:
     """All prompts, sorted by id, into one part per prompt shard."""
-    recipe = job.open.resolved.recipe
+    recipe = job.run.resolved.recipe
     if done := job.done_parts(recipe.shards.prompts):
         return done
     sieve = Sieve("prompts")

@@ -61,7 +61,7 @@ def run_stage(run: Run, name: str) -> tuple[ShardReport, float]:
     began = time.perf_counter()
     report = merge([STEPS[name](ShardJob(str(run.folder), name, index, digest)) for index in range(count)])
     seconds = time.perf_counter() - began
-    for model in stages.stage_models(name, run.resolved):
+    for model in stage.models(run.resolved.recipe):
         run.journal(uses.models[model]).seal()
     stages.finish(run, stage, digest, report)
     return report, seconds

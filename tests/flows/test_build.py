@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -127,7 +128,7 @@ def test_failures_stop_a_build_and_can_be_asked_again(tmp_path: Path, monkeypatc
     run.store_recipe()
     monkeypatch.setattr(Society, "_reply", busy)
     for _ in range(2):  # the second time nothing is asked, and the limit still holds
-        with pytest.raises(InputError, match=r"judgements: limits.failures: found \d+ of 2\d\d\d lost"):
+        with pytest.raises(InputError, match=r"judgements: limits.failures: found \d+ of 2\d\d\d readings lost"):
             build_dataset(str(run.folder))
     assert not run.store.exists("manifest.json")
     assert plan.has_failures(run)
@@ -157,6 +158,33 @@ def test_internal_faults_keep_their_traceback_and_leave_no_manifest(copy: Path) 
     assert prefloom("validate", str(copy), check=False).returncode == 2
     prefloom("build", *SMALL, "--out", str(copy.parent.parent))
     prefloom("validate", str(copy))
+
+
+def test_when_nothing_is_left_the_build_says_which_check_ate_it(tmp_path: Path) -> None:
+    done = prefloom("build", *SMALL, "--set", "candidates.max_tokens=2", "--out", str(tmp_path), check=False)
+    assert done.returncode == 2
+    assert "candidates: found nothing left of 80 answers (80 check/truncated)" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_damaged_files_of_an_unfinished_stage_are_made_again(copy: Path) -> None:
+    before = bytes_of(copy)
+    (copy / "judgements" / "_stage.json").write_text("{")
+    (copy / "judgements" / "part-00002.parquet").write_bytes(b"PAR1 torn")
+    assert usage(build(copy.parent.parent, *SMALL), "judgements")[0] == 0
+    assert bytes_of(copy) == before
+
+
+def test_ctrl_c_ends_the_build_and_its_server(tmp_path: Path) -> None:
+    environment = {k: v for k, v in os.environ.items() if k != "PREFECT_API_URL"} | {"PREFECT_HOME": str(tmp_path / "p")}
+    command = [sys.executable, "-m", "prefloom.flows.cli", "build", "demo", "--out", str(tmp_path)]
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    assert process.stderr is not None
+    while "candidates" not in process.stderr.readline():
+        assert process.poll() is None
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(timeout=60) != 0
+    prefloom("build", "demo", "--out", str(tmp_path))
 
 
 def test_no_process_outlives_a_killed_build(tmp_path: Path) -> None:

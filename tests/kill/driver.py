@@ -83,12 +83,12 @@ def install(fuse: Fuse) -> None:
 
         return wrapped
 
-    def logged_wait(process: Any, log: Any) -> None:
+    def logged_wait(*arguments: Any) -> None:
         fuse.event("server", "-")
         if fuse.point == "migrating -":
             time.sleep(3)  # a first start takes longer than this to make its database
             fuse.event("migrating", "-")
-        wait(process, log)
+        wait(*arguments)
         fuse.event("flow", "-")
 
     Society._reply = logged_reply  # type: ignore[method-assign]

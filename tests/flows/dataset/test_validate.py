@@ -113,3 +113,21 @@ def test_without_a_readable_manifest_there_is_no_dataset(copy: Path, text: str |
     (copy / "manifest.json").unlink() if text is None else (copy / "manifest.json").write_text(text)
     with pytest.raises(InputError, match=r"manifest\.json"):
         validate(Store(str(copy)))
+
+
+def test_a_manifest_that_points_elsewhere_is_refused(copy: Path) -> None:
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["stages"]["labels"]["files"][0]["path"] = "../../../../etc/passwd"
+    del manifest["stages"]["exports"]
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    text = "; ".join(problems(copy)["files"])
+    assert "'../../../../etc/passwd' is no path of a dataset" in text
+    assert "lacks the stages exports" in text
+
+
+def test_a_manifest_with_another_recipe_is_refused(copy: Path) -> None:
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["recipe"]["checks"]["labels"]["min_mass"] = "most"
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match=r"recipe\.checks\.labels\.min_mass"):
+        validate(Store(str(copy)))
