@@ -43,13 +43,13 @@ class PromptTemplate:
     reference: str
     inputs: frozenset[str]
     hash: str
-    messages: tuple[tuple[str, Template], ...]
+    messages: tuple[tuple[str, Template | str], ...]
 
     def render(self, **values: str | None) -> Messages:
         """(role, content) per message. KeyError unless the values are exactly the template's inputs."""
         if values.keys() != self.inputs:
             raise KeyError(f"{self.reference} takes {sorted(self.inputs)}, not {sorted(values)}")
-        return tuple((role, body.render(values)) for role, body in self.messages)
+        return tuple((role, body if isinstance(body, str) else body.render(values)) for role, body in self.messages)
 
 
 @cache
@@ -66,8 +66,14 @@ def load(reference: str) -> PromptTemplate:
         raise InputError(reference, found=str(error), expected="YAML front matter and a Jinja body") from None
     if declared != used:
         raise InputError(reference, "inputs", found=f"declared {sorted(declared)}", expected=f"the variables used: {sorted(used)}")
-    messages = tuple((role, _environment.from_string(part)) for role, part in _split(reference, body))
+    messages = tuple((role, _compile(part)) for role, part in _split(reference, body))
     return PromptTemplate(reference, declared, content_hash(text), messages)
+
+
+def _compile(body: str) -> Template | str:
+    """A message without variables is rendered once and for all: half of what a judge is told never changes."""
+    template = _environment.from_string(body)
+    return template if meta.find_undeclared_variables(_environment.parse(body)) else template.render()
 
 
 def expect_inputs(reference: str, inputs: frozenset[str]) -> PromptTemplate:

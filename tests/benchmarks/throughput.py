@@ -5,7 +5,7 @@
 1. Judgements per second, one process, one thread, no Prefect: from comparison row to journaled and parsed judgement, journal on; beside it,
    in the same minute, the engine alone on every eighth of the same messages, and the same stage again with every answer in the journal.
 2. Rows per second for each stage of that build, bytes per label on disk, peak memory.
-3. A profile of the judgement stage: share of its time by function.
+3. A profile of the judgement stage: share of its time by part.
 4. The whole command on an empty PREFECT_HOME and again on a used one: seconds, and how many of them are orchestration.
 """
 
@@ -47,6 +47,16 @@ STEPS: dict[str, Any] = {
     "labels": aggregate_labels,
     "preferences": check_labels,
     "exports": export_preferences,
+}
+
+PARTS = {
+    ("__init__", "_reply"): "the engine reads and judges",
+    ("__init__", "render"): "templates are rendered",
+    ("protocol", "key"): "calls get their keys",
+    ("journal", "append"): "answers are journaled",
+    ("judgements", "read_letters"): "answers are parsed",
+    ("shards", "write"): "Parquet is written",
+    ("journal", "seal"): "the journal is sealed",
 }
 
 
@@ -119,10 +129,10 @@ def judgements(root: Path, overrides: list[str]) -> None:
     profile.disable()
     stats = pstats.Stats(profile)
     total = stats.total_tt  # type: ignore[attr-defined]
-    print("| share | own seconds | calls | function (profiled: everything is slower, the shares hold roughly) |\n|---|---|---|---|")
-    entries = sorted(stats.stats.items(), key=lambda item: -item[1][2])[:14]  # type: ignore[attr-defined]
-    for (file, _, function), (_, calls, own, _, _) in entries:
-        print(f"| {own / total:.0%} | {own:.2f} | {calls:,} | {Path(file).stem}.{function} |")
+    print("| part of the judgement stage | share of its time (profiled: everything is slower, the shares hold roughly) |\n|---|---|")
+    for (file, _, function), (_, _, _, cumulative, _) in sorted(stats.stats.items(), key=lambda item: -item[1][3]):  # type: ignore[attr-defined]
+        if what := PARTS.get((Path(file).stem, function)):
+            print(f"| {what} | {cumulative / total:.0%} |")
 
 
 def orchestration(root: Path, overrides: list[str]) -> None:
