@@ -68,10 +68,10 @@ class Rejected(Record):
     kind: Literal["check", "failure"] = Field(description="check: read and found wanting; failure: could not be had")
     reason: str = Field(description="Name of the check or of the failure")
     row_id: str = Field(description="Id of the row (for labels and judgements: of the comparison)")
-    persona_id: str | None = Field(description="Persona concerned")
-    duplicate_of: str | None = Field(description="Id of the row it repeats")
+    persona_id: str | None = Field(default=None, description="Persona concerned")
+    duplicate_of: str | None = Field(default=None, description="Id of the row it repeats")
     detail: str = Field(description="What was found, for a reader")
-    row: str | None = Field(description="The row as JSON, where it is kept nowhere else")
+    row: str | None = Field(default=None, description="The row as JSON, where it is kept nowhere else")
 
 
 class Message(Record):

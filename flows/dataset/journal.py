@@ -41,7 +41,7 @@ class Journal:
         held: dict[str, bytes] = {}
         for name in self.store.list("sealed-*.parquet"):
             near = pl.col("scope").is_between(pl.lit(min(scopes)), pl.lit(max(scopes)))  # skips row groups
-            lazy = pl.scan_parquet(self.store.path(name)).filter(near & pl.col("scope").is_in(list(scopes)))
+            lazy = pl.scan_parquet(self.store.path(name), glob=False).filter(near & pl.col("scope").is_in(list(scopes)))
             try:
                 rows = lazy.select("key", "reply").collect()
             except pl.exceptions.PolarsError as error:
@@ -61,6 +61,7 @@ class Journal:
             return
         with (self.folder / ".seal").open("w") as guard:
             fcntl.flock(guard, fcntl.LOCK_EX)
+            self.store.sweep()
             claimed = [segment for path in sorted(self.folder.glob("open-*.jsonl")) if (segment := _claim(path))]
             rows: list[tuple[str, str, str]] = []
             for file in claimed:
@@ -76,7 +77,7 @@ class Journal:
 
     def _publish(self, rows: list[tuple[str, str, str]]) -> None:
         frame = pl.DataFrame(rows, schema=_SCHEMA, orient="row").unique("key", keep="last", maintain_order=True)
-        number = len(self.store.list("sealed-*.parquet")) + 1
+        number = max((int(name[7:13]) for name in self.store.list("sealed-*.parquet")), default=0) + 1
         self.store.publish(f"sealed-{number:06d}.parquet", lambda out: frame.sort("scope", "key").write_parquet(out, row_group_size=16_384))
 
 

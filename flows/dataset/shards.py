@@ -76,8 +76,11 @@ class ShardJob:
         accounting = {"considered": report.considered, "kept": report.kept, "rejected": report.rejected}
         metadata = {"prefloom.stage_hash": self.stage_hash, "prefloom.accounting": json.dumps(accounting)}
         store = self.run.store
+        beside = f"rejected/{self.stage}-{self.index:05d}.parquet"
         if rejected.height:
-            tables.write(store, f"rejected/{self.stage}-{self.index:05d}.parquet", Rejected, rejected, metadata)
+            tables.write(store, beside, Rejected, rejected, metadata)
+        else:
+            store.remove(beside)  # a killed attempt may have rejected what has been answered since
         tables.write(store, self.part(), record, data, metadata)
         return report
 

@@ -9,10 +9,11 @@ On a file system a file is written under a temporary name, synced, then renamed;
 
 import hashlib
 import io
+import itertools
 import os
 import uuid
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 import fsspec
@@ -78,10 +79,14 @@ class Store:
             return None
 
     def list(self, pattern: str) -> list[str]:
-        """Names that match a glob pattern, sorted; unfinished temporary files are never among them."""
+        """Names that match a pattern with `*` (which stays within one folder), sorted; never an unfinished temporary file."""
+        # Not fs.glob: the user's own path may hold characters that mean something in a pattern.
+        wanted = PurePosixPath(pattern)
+        fixed = itertools.takewhile(lambda part: "*" not in part, wanted.parts[:-1])
         cut = len(self.fs._strip_protocol(self.root)) + 1
-        names = (str(path)[cut:] for path in self.fs.glob(self.path(pattern)))
-        return sorted(name for name in names if not name.endswith(TEMPORARY))
+        found = (PurePosixPath(str(path)[cut:]) for path in self.fs.find(self.path("/".join(fixed)).rstrip("/")))
+        names = (name for name in found if len(name.parts) == len(wanted.parts) and name.match(pattern))
+        return sorted(str(name) for name in names if name.suffix != TEMPORARY)
 
     def remove(self, name: str) -> None:
         """Delete a file if it is there."""

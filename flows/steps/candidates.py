@@ -154,8 +154,6 @@ def _failure(candidate: Candidate, error: str | None) -> Rejected:
         kind="failure",
         reason="error",
         row_id=candidate.candidate_id,
-        persona_id=None,
-        duplicate_of=None,
         detail=error or "",
         row=candidate.model_dump_json(),
     )

@@ -97,8 +97,5 @@ def _too_few(prompt_id: str, count: int) -> Rejected:
         kind="check",
         reason="too_few_candidates",
         row_id=prompt_id,
-        persona_id=None,
-        duplicate_of=None,
         detail=f"{count} candidates left, two are needed",
-        row=None,
     )

@@ -106,9 +106,7 @@ def _failure(comparison: Comparison, template: str, persona_id: str, reason: str
         reason=reason,
         row_id=comparison.comparison_id,
         persona_id=persona_id,
-        duplicate_of=None,
         detail=f"order {comparison.order}, {template}: {reply.error or reply.text or ''}"[:500],
-        row=None,
     )
 
 

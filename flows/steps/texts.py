@@ -70,7 +70,6 @@ class Sieve:
                 kind="check",
                 reason=reason,
                 row_id=row_id,
-                persona_id=None,
                 duplicate_of=duplicate_of,
                 detail=detail,
                 row=row.model_dump_json(),

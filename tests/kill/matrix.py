@@ -35,6 +35,7 @@ POINTS: list[tuple[str, int]] = [
             (f"write {stage}/part-*", min(2, shards)),
             (f"fsynced {stage}/part-*", min(3, shards)),
             (f"renamed {stage}/part-*", 1),
+            *([("write sealed-*", 1), ("fsynced *judge*/sealed-*", 1), ("renamed *judge*/sealed-*", 1)] if stage == "judgements" else []),
             (f"fsynced {stage}/_stage.json", 1),
         )
     ],

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from prefloom.flows.dataset.journal import Journal
+from prefloom.schemas.errors import InputError
 
 
 @pytest.fixture
@@ -90,3 +91,21 @@ def test_many_segments_become_several_sealed_files(journal: Journal, monkeypatch
 def test_an_empty_journal_holds_nothing(journal: Journal) -> None:
     journal.seal()
     assert journal.load(["s"]) == {}
+
+
+def test_a_missing_sealed_file_is_never_overwritten(journal: Journal) -> None:
+    for number in range(3):
+        put(journal, (f"k{number}", "s", b"{}"))
+        journal.seal()
+    (journal.folder / "sealed-000001.parquet").unlink()
+    put(journal, ("k3", "s", b"{}"))
+    journal.seal()
+    assert journal.load(["s"]).keys() == {"k1", "k2", "k3"}
+
+
+def test_a_damaged_sealed_file_is_named(journal: Journal) -> None:
+    put(journal, ("k", "s", b"{}"))
+    journal.seal()
+    (journal.folder / "sealed-000001.parquet").write_bytes(b"PAR1 torn PAR1")
+    with pytest.raises(InputError, match=r"sealed-000001\.parquet"):
+        journal.load(["s"])

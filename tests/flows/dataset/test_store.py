@@ -76,3 +76,13 @@ def test_nothing_is_visible_before_the_rename(store: Store, monkeypatch: pytest.
     assert store.list("a/*") == []
     store.sweep()
     assert list((Path(store.root) / "a").iterdir()) == []
+
+
+def test_a_folder_with_the_characters_of_a_pattern(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "run [1]* {a,b}?"))
+    store.publish("labels/part-0.parquet", lambda f: f.write(b"x"))
+    store.publish("exports/trl/train/part-0.parquet", lambda f: f.write(b"x"))
+    assert store.list("labels/part-*.parquet") == ["labels/part-0.parquet"]
+    assert store.list("exports/*/*/*.parquet") == ["exports/trl/train/part-0.parquet"]
+    assert store.list("*/*.parquet") == ["labels/part-0.parquet"]
+    assert store.list("part-*") == []
