@@ -106,27 +106,37 @@ def _item(tree: Any, index: str, dotted: str) -> Any:
     raise InputError("--set", dotted, found=f"{found} where '{index}' is looked up", expected="an index into a list or a key of a section")
 
 
+_TAGS = {"file", "seeds", "grid", "template", "models"}
+
+
 def _explain(recipe: str, error: ValidationError) -> InputError:
     """The first error, in words; where several stand, the others are counted."""
     errors = error.errors(include_url=False)
-    first = errors[0]
-    tags = {"file", "seeds", "grid", "template", "models", "society"}
-    place = [str(part) for i, part in enumerate(first["loc"]) if not (part in tags and i and _is_union_tag(first["loc"], i))]
-    message = str(first["msg"]).removeprefix("Value error, ")
-    message = message[0].lower() + message[1:]
-    given = first.get("input")
-    found = f"{given!r}" if isinstance(given, str | int | float | bool | None) and first["type"] != "missing" else ""
+    first, context = errors[0], errors[0].get("ctx", {})
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    if first["type"] == "missing":
-        return InputError(recipe, ".".join(place), found="nothing", expected=f"a value{more}")
-    if first["type"] == "value_error":
-        return InputError(recipe, ".".join(place), found=message + more)
-    return InputError(recipe, ".".join(place), found=found or "something else", expected=message.removeprefix("input should be ") + more)
+    place = [str(part) for i, part in enumerate(first["loc"]) if not _is_union_tag(first["loc"], i)]
+    given = first.get("input")
+    found = f"{given!r}" if isinstance(given, str | int | float | bool | None) else f"a {type(given).__name__}"
+    message = str(first["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
+    match first["type"]:
+        case "missing":
+            found, message = "nothing", "a value"
+        case "value_error":
+            found, message = message, ""
+        case "union_tag_not_found":
+            place, found, message = [*place, "source"], "nothing", "file, or another kind of source"
+        case "union_tag_invalid":
+            place, found, message = [*place, "source"], f"'{context['tag']}'", f"one of {context['expected_tags']}"
+        case "model_type":
+            message = "a mapping of keys"
+        case "too_short":
+            found, message = "an empty list", "at least one item"
+    return InputError(recipe, ".".join(place), found=found + ("" if message else more), expected=message and message + more)
 
 
 def _is_union_tag(location: tuple[int | str, ...], index: int) -> bool:
     # Pydantic puts the tag of a discriminated union into the location: after a list index, or right after `candidates`.
-    return isinstance(location[index - 1], int) or location[index - 1] == "candidates"
+    return index > 0 and location[index] in _TAGS and (isinstance(location[index - 1], int) or location[index - 1] == "candidates")
 
 
 def _paths(node: Any) -> list[str]:
