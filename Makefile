@@ -7,7 +7,8 @@ BIN := .venv/bin
 
 demo: .venv/installed
 	$(BIN)/prefloom build data/recipes/demo.yaml
-	$(BIN)/prefloom validate "$$($(BIN)/prefloom build data/recipes/demo.yaml --json | $(BIN)/python -c 'import json, sys; print(json.load(sys.stdin)["dataset"])')"
+	@dataset=$$($(BIN)/prefloom build data/recipes/demo.yaml --json | sed 's/.*"dataset": "\([^"]*\)".*/\1/'); \
+	echo "$(BIN)/prefloom validate $$dataset"; $(BIN)/prefloom validate "$$dataset"
 
 test: lint types unit
 
@@ -29,10 +30,11 @@ schema: .venv/installed
 	$(BIN)/python -m prefloom.schemas.recipe > data/recipes/recipe.schema.json
 
 .venv/installed: pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "prefloom needs Python 3.11 or newer")'
+	@echo "installing into .venv: about a minute"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "prefloom needs Python 3.11 or newer")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@
 
 clean:
-	rm -rf .venv .links build dist *.egg-info
+	rm -rf .venv .links build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -16,7 +16,7 @@ class InputError(Exception):
     def __init__(self, where: str, field: str = "", *, found: str, expected: str = "") -> None:
         self.where, self.field, self.found, self.expected = where, field, found, expected
         place = f"{where}: {field}" if field else where
-        wish = f"; expected {expected}" if expected else ""
+        wish = f"; {expected}" if expected.startswith("did you mean") else f"; expected {expected}" if expected else ""
         super().__init__(f"{place}: found {found}{wish}")
 
 

@@ -153,6 +153,12 @@ class Comparisons(Section):
     prompts_per_persona: Count | None = Field(default=None, description="Prompts each persona is asked about (default: all)")
     per_persona_prompt: Count = Field(default=1, description="Comparisons of one prompt that a persona is asked")
 
+    @model_validator(mode="after")
+    def _no_more_than_there_are(self) -> Self:
+        if self.per_persona_prompt > self.per_prompt:
+            raise ValueError(f"per_persona_prompt {self.per_persona_prompt} is more than per_prompt {self.per_prompt}")
+        return self
+
 
 class Judgements(Section):
     """Who decides, and from which words."""
@@ -164,8 +170,8 @@ class Judgements(Section):
 class CandidateChecks(Section):
     """What makes an answer unfit to be compared (empty answers and duplicates always are)."""
 
-    refused: bool = True
-    truncated: bool = True
+    refused: bool = Field(default=True, description="Reject answers that decline")
+    truncated: bool = Field(default=True, description="Reject answers that were cut off")
     min_latin_share: Share = Field(default=0.5, description="Letters in Latin script; 0 admits every language")
 
 

@@ -29,7 +29,8 @@ def rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, Row]]:
         empty = False
         for column in columns:
             if column not in raw:
-                raise InputError(str(path), place, found=f"no column '{column}'", expected=nearest(column, map(str, raw)))
+                header = place if path.suffix == ".jsonl" else "header"
+                raise InputError(str(path), header, found=f"no column '{column}'", expected=nearest(column, map(str, raw)))
         yield place, {column: _text(path, place, column, raw.get(column)) for column in columns}
     if empty:
         raise InputError(str(path), found="no rows", expected="at least one")

@@ -29,7 +29,7 @@ def resolve(recipe: str, overrides: Sequence[str] = ()) -> Resolved:
         checked = Recipe.model_validate(tree)
     except ValidationError as error:
         raise _explain(recipe, error) from None
-    inputs = {name: _sha256(recipe, name) for name in _paths(checked.model_dump())}
+    inputs = {name: _sha256(recipe, place, name) for place, name in _paths(checked.model_dump())}
     return Resolved(recipe=checked, inputs=inputs)
 
 
@@ -139,21 +139,23 @@ def _is_union_tag(location: tuple[int | str, ...], index: int) -> bool:
     return index > 0 and location[index] in _TAGS and (isinstance(location[index - 1], int) or location[index - 1] == "candidates")
 
 
-def _paths(node: Any) -> list[str]:
-    if isinstance(node, dict):
-        return [value for key, value in node.items() if key == "path" and value] + [
-            path for key, value in node.items() if key != "path" for path in _paths(value)
-        ]
-    return [path for item in node for path in _paths(item)] if isinstance(node, list | tuple) else []
+def _paths(node: Any, place: str = "") -> list[tuple[str, str]]:
+    """(place in the recipe, path) of every input file."""
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list | tuple) else ()
+    found: list[tuple[str, str]] = []
+    for key, value in items:
+        here = f"{place}.{key}" if place else str(key)
+        found += [(here, value)] if key == "path" and value else _paths(value, here)
+    return found
 
 
-def _sha256(recipe: str, name: str) -> str:
+def _sha256(recipe: str, place: str, name: str) -> str:
     try:
         with Path(name).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except IsADirectoryError:
-        raise InputError(recipe, "path", found=f"the folder {name}", expected="a file") from None
+        raise InputError(recipe, place, found=f"the folder {name}", expected="a file") from None
     except OSError as error:
         raise InputError(
-            recipe, "path", found=f"{name}: {(error.strerror or str(error)).lower()}", expected="a file that can be read"
+            recipe, place, found=f"{name}: {(error.strerror or str(error)).lower()}", expected="a file that can be read"
         ) from None

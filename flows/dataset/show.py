@@ -9,7 +9,7 @@ import textwrap
 import unicodedata
 from typing import Any
 
-from prefloom.flows.dataset import manifest, tables
+from prefloom.flows.dataset import manifest, stages, tables
 from prefloom.flows.dataset.store import Store
 from prefloom.schemas.candidate import Candidate
 from prefloom.schemas.label import Preference
@@ -22,11 +22,12 @@ LONGEST = 600  # characters of an answer that are shown
 def overview(store: Store) -> dict[str, Any]:
     """Name, fingerprint, and for each stage what it kept and rejected."""
     found = manifest.load(store)
-    stages = {
-        name: {"kept": entry.kept, "rejected": sum(entry.rejected.values()), "reasons": entry.rejected}
+    counts = {
+        name: {"unit": stages.BY_NAME[name].unit, "kept": entry.kept, "rejected": sum(entry.rejected.values()), "reasons": entry.rejected}
         for name, entry in found.stages.items()
+        if name in stages.BY_NAME
     }
-    return {"dataset": store.url, "name": found.name, "fingerprint": found.fingerprint, "stages": stages}
+    return {"dataset": store.url, "name": found.name, "fingerprint": found.fingerprint, "stages": counts}
 
 
 def sample(store: Store, rows: int) -> list[dict[str, Any]]:
@@ -36,12 +37,15 @@ def sample(store: Store, rows: int) -> list[dict[str, Any]]:
     personas = _texts(store, "personas/part-*.parquet", Persona, "persona_id", "description")
     prompts = _texts(store, "prompts/part-*.parquet", Prompt, "prompt_id", "text")
     answers = _texts(store, "candidates/part-*.parquet", Candidate, "candidate_id", "text")
+    models = _texts(store, "candidates/part-*.parquet", Candidate, "candidate_id", "model")
     return [
         {
             "persona": personas[row["persona_id"]],
             "prompt": prompts[row["prompt_id"]],
             "chosen": answers[row["chosen_id"]],
+            "chosen_model": models[row["chosen_id"]],
             "rejected": answers[row["rejected_id"]],
+            "rejected_model": models[row["rejected_id"]],
             "margin": row["margin"],
             "probability": row["probability"],
             "split": row["split"],
@@ -55,10 +59,11 @@ def text(report: dict[str, Any], width: int = 100) -> str:
     lines = [f"{report['name']}-{report['fingerprint']}", ""]
     for name, stage in report["stages"].items():
         reasons = ", ".join(f"{n} {reason}" for reason, n in stage["reasons"].items())
-        lines.append(f"  {name:<12}{stage['kept']:>9} kept{stage['rejected']:>8} rejected  {reasons}".rstrip())
+        lines.append(f"  {name:<12}{stage['kept']:>9} {stage['unit'] + 's kept':<14}{stage['rejected']:>8} rejected  {reasons}".rstrip())
     for row in report["preferences"]:
         lines += ["", "-" * width, *_paragraph("persona", row["persona"], width), *_paragraph("prompt", row["prompt"], width)]
-        lines += [f"  {row['split']}: prefers the first with probability {row['probability']:.2f} (margin {row['margin']:.2f})"]
+        by = f"{visible(row['chosen_model'])} over {visible(row['rejected_model'])}"
+        lines += [f"  {'label':<10}{by}, probability {row['probability']:.2f}, margin {row['margin']:.2f}, split {row['split']}"]
         lines += [*_paragraph("chosen", row["chosen"], width), *_paragraph("rejected", row["rejected"], width)]
     return "\n".join(lines)
 

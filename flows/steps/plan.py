@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from prefloom.flows.dataset import stages
+from prefloom.flows.dataset import inputs, stages
 from prefloom.flows.dataset.run import Run
 from prefloom.flows.engines import open_engine
 from prefloom.prompts import load
+from prefloom.schemas.errors import InputError
 from prefloom.schemas.manifest import StageEntry
-from prefloom.schemas.recipe import Resolved
+from prefloom.schemas.recipe import FileCandidates, FilePersonas, FilePrompts, Resolved, SocietyModel
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,23 @@ def materials(resolved: Resolved) -> Materials:
     """Load every template and open every model; InputError names what is missing."""
     references = {reference for stage in stages.STAGES for reference in stage.templates(resolved.recipe)}
     templates = {reference: load(reference).hash for reference in sorted(references)}
-    models = {name: open_engine(model).identity for name, model in resolved.recipe.models.items()}
-    return Materials(templates, models)
+    return Materials(templates, {name: _identity(name, model) for name, model in resolved.recipe.models.items()})
+
+
+def _identity(name: str, model: SocietyModel) -> str:
+    try:
+        return open_engine(model).identity
+    except InputError as error:
+        raise InputError("recipe", f"models.{name}.{error.field}", found=error.found, expected=error.expected) from None
+
+
+def probe_inputs(resolved: Resolved) -> None:
+    """Read the first row of every input file, so that a wrong column or a broken file is found before anything is started."""
+    recipe = resolved.recipe
+    for source in (*recipe.personas, *recipe.prompts, recipe.candidates):
+        if isinstance(source, FilePersonas | FilePrompts | FileCandidates):
+            columns = [column for column in source.fields.model_dump().values() if column]
+            next(inputs.rows(Path(source.path), columns))
 
 
 def current_hash(run: Run, stage: stages.Stage, uses: Materials) -> str | None:

@@ -124,20 +124,22 @@ def test_failures_stop_a_build_and_can_be_asked_again(tmp_path: Path, monkeypatc
     def busy(self: Society, request: Request) -> Reply:
         return Reply(error="HTTP 503") if request.letters and hash(request.messages) % 4 == 0 else reply(self, request)
 
-    run = Run.create(tmp_path, resolve(SMALL[0], SMALL[2::2]))
-    run.store_recipe()
     monkeypatch.setattr(Society, "_reply", busy)
+    run = Run.create(tmp_path, resolve(SMALL[0], SMALL[2::2]))
     for _ in range(2):  # the second time nothing is asked, and the limit still holds
         with pytest.raises(InputError, match=r"judgements: limits.failures: found \d+ of 2\d\d\d readings lost"):
-            build_dataset(str(run.folder))
+            build_dataset(SMALL[0], str(tmp_path), SMALL[2::2])
     assert not run.store.exists("manifest.json")
     assert plan.has_failures(run)
     monkeypatch.setattr(Society, "_reply", reply)
-    done = build_dataset(str(run.folder), retry_failed=True)
+    done = build_dataset(SMALL[0], str(tmp_path), SMALL[2::2], retry_failed=True)
     failed = done["judgements"].asked
     assert 100 < failed < done["judgements"].from_journal
     assert "failure/error" not in done["judgements"].rejected
     assert plan.is_finished(run, plan.materials(run.resolved))
+    log = json.loads(run.store.read("run.json"))["executions"]
+    assert [entry["status"] for entry in log] == ["failed", "failed", "built"]
+    assert log[2]["stages"]["judgements"]["asked"] == failed
     clean = build(tmp_path / "clean", *SMALL)
     assert bytes_of(run.folder) == bytes_of(Path(clean["dataset"]))
 
@@ -183,7 +185,10 @@ def test_ctrl_c_ends_the_build_and_its_server(tmp_path: Path) -> None:
     while "candidates" not in process.stderr.readline():
         assert process.poll() is None
     os.killpg(process.pid, signal.SIGINT)
-    assert process.wait(timeout=60) != 0
+    rest = process.stderr.read()
+    assert process.wait(timeout=60) == 130
+    assert rest.splitlines()[-1] == "prefloom: interrupted; the same command goes on from here"
+    assert "Traceback" not in rest
     prefloom("build", "demo", "--out", str(tmp_path))
 
 
@@ -236,7 +241,8 @@ def test_the_export_loads_as_trl_expects_it(small: Path) -> None:
         (["build", "demo", "--set", "personas.0.cuont=3"], "did you mean 'count'"),
         (["build", "demo", "--set", "judgements.templates=[judge/nope]"], "no such template"),
         (["build", "demo", "--out", "s3://bucket"], "a local folder"),
-        (["build", "demo", "--set", "models.judge.character=juge"], "did you mean 'judge'"),
+        (["build", "demo", "--set", "models.judge.character=juge"], "models.judge.character: found 'juge'; did you mean 'judge'"),
+        (["build", "own_answers"], "personas.0.path: found"),
         (["validate", "/nowhere"], "no manifest.json"),
         (["show", "/tmp"], "no manifest.json"),
     ],

@@ -30,6 +30,7 @@ def demo(**changes: Any) -> Resolved:
         ({"name": "Bad Name"}, "should match pattern"),
         ({"seed": "1"}, "valid integer"),
         ({"seed": True}, "valid integer"),
+        ({"comparisons": {"per_prompt": 2, "per_persona_prompt": 3}}, "3 is more than per_prompt 2"),
     ],
 )
 def test_mistakes_are_named(changes: dict[str, Any], words: str) -> None:

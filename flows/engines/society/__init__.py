@@ -27,7 +27,7 @@ class Society:
 
     def __init__(self, character: str) -> None:
         if character not in characters():
-            raise InputError("recipe", "models.character", found=f"'{character}'", expected=nearest(character, characters()))
+            raise InputError("recipe", "character", found=f"'{character}'", expected=nearest(character, characters()))
         self.character = character
 
     @cached_property

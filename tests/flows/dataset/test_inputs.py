@@ -39,10 +39,10 @@ def test_numbers_become_text_and_null_stays(tmp_path: Path) -> None:
         ("a.jsonl", b'{"text": "a"}\n{"text": "b', "line 2: found no valid JSON"),
         ("a.jsonl", b'{"text": "\\ud800"}', "line 1: found no valid JSON"),
         ("a.jsonl", b'["text"]', "line 1: found a JSON list"),
-        ("a.jsonl", b'{"txet": "a"}', "line 1: found no column 'text'; expected did you mean 'txet'"),
+        ("a.jsonl", b'{"txet": "a"}', "line 1: found no column 'text'; did you mean 'txet'"),
         ("a.jsonl", b'{"text": ["a"]}', "line 1, column 'text': found a list"),
         ("a.csv", b"text\n\xff\xfe\n", "UTF-8"),
-        ("a.csv", b"txt\nx\n", "no column 'text'"),
+        ("a.csv", b"txt\nx\n", "header: found no column 'text'"),
         ("a.parquet", b"PAR1 not really", "a.parquet"),
     ],
 )
