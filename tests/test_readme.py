@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from prefloom.flows.dataset.resolve import resolve
 from prefloom.flows.dataset.validate import RECORDS
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
 
 
 @pytest.mark.parametrize("table", RECORDS)
@@ -15,3 +17,7 @@ def test_every_column_stands_in_the_readme(table: str) -> None:
     for field in RECORDS[table].arrow_schema():
         assert f"| `{field.name}` |" in section
         assert field.metadata[b"description"].decode() in section
+
+
+def test_the_demo_folder_is_named_as_it_is() -> None:
+    assert f"data/runs/demo-{resolve('demo').fingerprint}/" in README
