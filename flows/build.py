@@ -115,9 +115,12 @@ class Build:
             self.run.journal(self.uses.models[model]).seal()
 
     def finish(self) -> None:
-        """Write the manifest, unless it stands and nothing was done."""
-        if not self.run.store.exists(stages.MANIFEST):
-            manifest.write(self.run, self.uses.portable(), self.uses.models)
+        """Write the manifest, unless it stands as it should."""
+        wanted = plan.composed(self.run, self.uses)
+        assert wanted is not None, "every stage has run"
+        if not manifest.stands(self.run, wanted):
+            self.run.store.remove(stages.MANIFEST)
+            self.run.store.create(stages.MANIFEST, wanted)
 
 
 def timed(step: Step, job: ShardJob) -> ShardReport:

@@ -5,13 +5,14 @@
 Exit codes: 0 done, 1 the dataset is not valid, 2 something the user can mend (one line says what and where), 130 interrupted.
 """
 
+import errno
 import json
 import logging
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -23,6 +24,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+# Faults of a disk or a path, not of ours.
+_THEIRS = {errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG}
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 
@@ -73,6 +76,10 @@ def build(
     logging.getLogger("prefloom").info("%s: starting Prefect (the first time ever takes about ten seconds)", run.folder)
     try:
         done = _execute(recipe, out, set_ or [], retry_failed, run.resolved.recipe.run.workers)
+    except RuntimeError as error:
+        if not str(error).startswith("Failed to reach API"):
+            raise
+        raise InputError("PREFECT_API_URL", found=str(error).split("\n")[0], expected="a Prefect server that answers") from None
     except KeyboardInterrupt:
         sys.stderr.write("prefloom: interrupted; the same command goes on from here\n")
         raise typer.Exit(130) from None
@@ -151,11 +158,21 @@ def main(run: Callable[[], Any] = app) -> None:
     """Console script: user errors become one line and exit code 2."""
     try:
         run()
+    except OSError as error:
+        if error.errno not in _THEIRS:
+            raise
+        _refuse(
+            InputError(str(error.filename or "--out"), found=(error.strerror or "").lower(), expected="a folder that can be written to")
+        )
     except InputError as error:
-        if "--json" in sys.argv:
-            sys.stdout.write(json.dumps({"error": str(error)}) + "\n")
-        sys.stderr.write(f"prefloom: {error}\n")
-        sys.exit(2)
+        _refuse(error)
+
+
+def _refuse(error: InputError) -> NoReturn:
+    if "--json" in sys.argv:
+        sys.stdout.write(json.dumps({"error": str(error)}) + "\n")
+    sys.stderr.write(f"prefloom: {error}\n")
+    sys.exit(2)
 
 
 if __name__ == "__main__":

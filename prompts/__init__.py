@@ -21,7 +21,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import yaml
-from jinja2 import StrictUndefined, Template, TemplateSyntaxError, meta
+from jinja2 import StrictUndefined, Template, TemplateError, meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from prefloom.prompts.fence import fence
@@ -34,6 +34,14 @@ ROLES = ("system", "user", "assistant")
 # Autoescape stays off: what is rendered goes to a model, not into a page. Values are never parsed as template syntax.
 _environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
 _environment.filters["fence"] = fence
+
+
+# What a template of the user's can do wrong while it is parsed or rendered.
+_RENDERING = (TemplateError, TypeError, ValueError, ArithmeticError, AttributeError, LookupError)
+
+
+def _line(error: Exception) -> str:
+    return str(error).split("\n")[0] or type(error).__name__
 
 
 @dataclass(frozen=True)
@@ -49,7 +57,10 @@ class PromptTemplate:
         """(role, content) per message. KeyError unless the values are exactly the template's inputs."""
         if values.keys() != self.inputs:
             raise KeyError(f"{self.reference} takes {sorted(self.inputs)}, not {sorted(values)}")
-        return tuple((role, body if isinstance(body, str) else body.render(values)) for role, body in self.messages)
+        try:
+            return tuple((role, body if isinstance(body, str) else body.render(values)) for role, body in self.messages)
+        except _RENDERING as error:
+            raise InputError(self.reference, found=_line(error), expected="a template that renders with its inputs") from None
 
 
 @cache
@@ -60,13 +71,13 @@ def load(reference: str) -> PromptTemplate:
         raise InputError(reference, found="no front matter", expected="'---', inputs: [...], '---' at the top of the template")
     head, _, body = text[4:].partition("\n---\n")
     try:
-        declared = frozenset((yaml.safe_load(head) or {}).get("inputs", []))
+        declared = frozenset(map(str, (yaml.safe_load(head) or {}).get("inputs", [])))
         used = meta.find_undeclared_variables(_environment.parse(body))
-    except (yaml.YAMLError, AttributeError, TypeError, TemplateSyntaxError) as error:
-        raise InputError(reference, found=str(error), expected="YAML front matter and a Jinja body") from None
+        messages = tuple((role, _compile(part)) for role, part in _split(reference, body))
+    except (yaml.YAMLError, *_RENDERING) as error:
+        raise InputError(reference, found=_line(error), expected="YAML front matter and a Jinja body") from None
     if declared != used:
         raise InputError(reference, "inputs", found=f"declared {sorted(declared)}", expected=f"the variables used: {sorted(used)}")
-    messages = tuple((role, _compile(part)) for role, part in _split(reference, body))
     return PromptTemplate(reference, declared, content_hash(text), messages)
 
 
@@ -88,11 +99,11 @@ def inline(text: str, values: Mapping[str, str]) -> str:
     """Render a one-line template that stands in a recipe; InputError on a variable without a value or a value without use."""
     try:
         used = meta.find_undeclared_variables(_environment.parse(text))
-    except TemplateSyntaxError as error:
-        raise InputError("recipe", "text", found=str(error), expected="a Jinja template") from None
-    if used != set(values):
-        raise InputError("recipe", "text", found=f"variables {sorted(used)}", expected=f"those under values: {sorted(values)}")
-    return _environment.from_string(text).render(values)
+        if used != set(values):
+            raise InputError("recipe", "text", found=f"variables {sorted(used)}", expected=f"those under values: {sorted(values)}")
+        return _environment.from_string(text).render(values)
+    except _RENDERING as error:
+        raise InputError("recipe", "text", found=_line(error), expected="a Jinja template that renders with its values") from None
 
 
 def _read(reference: str) -> str:
@@ -100,7 +111,9 @@ def _read(reference: str) -> str:
     path = Path(reference) if reference.endswith(".md") else Path(str(folder / f"{reference}.md"))
     try:
         return path.read_text(encoding="utf-8")
-    except OSError:
+    except UnicodeDecodeError:
+        raise InputError(reference, found="bytes that are not UTF-8", expected="a text file") from None
+    except (OSError, ValueError):
         shipped = [f"{p.parent.name}/{p.stem}" for p in Path(str(folder)).glob("*/*.md")]
         raise InputError(reference, found="no such template", expected=nearest(reference, shipped)) from None
 

@@ -13,7 +13,7 @@ from functools import lru_cache
 _OPEN = re.compile(r"<([a-z][a-z-]*)-([0-9a-f]{12})>\n")
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=1024)
 def fence(text: str | None, name: str) -> str:
     """The text between delimiters that depend on it."""
     digits = hashlib.blake2b((text or "").encode("utf-8", "replace"), digest_size=6).hexdigest()

@@ -59,7 +59,7 @@ class Manifest(_Entry):
     name: str
     fingerprint: str
     recipe: dict[str, Any]
-    inputs: dict[str, str]
+    parents: list[str] = Field(description="sha256 of every input file")
     templates: dict[str, str]
     models: dict[str, str]
     versions: dict[str, str]

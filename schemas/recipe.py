@@ -11,10 +11,11 @@
 `python -m prefloom.schemas.recipe > data/recipes/recipe.schema.json` writes the JSON Schema that editors read.
 """
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from prefloom.schemas.errors import nearest
 from prefloom.schemas.ids import content_hash
@@ -28,6 +29,20 @@ EXCLUDED: dict[str, str] = {
     "path": "where an input lies does not matter; the hash of its content stands in its place",
 }
 
+
+def portable(reference: str) -> str:
+    """How data speak of a template: a file of the user's goes by its bare name, wherever it lies."""
+    return Path(reference).name if reference.endswith(".md") else reference
+
+
+def _distinct(names: list[str]) -> list[str]:
+    if repeated := [name for name, n in Counter(map(portable, names)).items() if n > 1]:
+        raise ValueError(f"'{repeated[0]}' stands there twice")
+    return names
+
+
+Distinct = Annotated[list[str], AfterValidator(_distinct)]
+OPAQUE = ("models", "values", "fields")  # keys below these are the user's own words: a model may be called `path`
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 
@@ -91,6 +106,7 @@ class SeedPrompts(Section):
     """Prompts that ship with prefloom."""
 
     source: Literal["seeds"]
+    path: str | None = Field(default=None, description="JSONL of text and domain (default: the shipped seeds)")
     count: Count | None = None
 
 
@@ -115,10 +131,10 @@ class ModelCandidates(Section):
     """Answers written by models: every model, in every view, `samples` times."""
 
     source: Literal["models"]
-    models: list[str] = Field(min_length=1, description="Names from `models`")
+    models: Distinct = Field(min_length=1, description="Names from `models`")
     views: list[str | None] = Field(default=[None], min_length=1, description="Viewpoints or styles asked for; null asks for none")
     samples: Count = 1
-    temperature: float = Field(default=0.9, ge=0)
+    temperature: float = Field(default=0.9, ge=0, le=5)
     max_tokens: Count = 512
     template: str = "candidate/answer"
 
@@ -164,7 +180,7 @@ class Judgements(Section):
     """Who decides, and from which words."""
 
     model: str = Field(description="Name from `models`")
-    templates: list[str] = Field(default=["judge/pairwise"], min_length=1, description="Each is read in both orders")
+    templates: Distinct = Field(default=["judge/pairwise"], min_length=1, description="Each is read in both orders")
 
 
 class CandidateChecks(Section):
@@ -179,7 +195,7 @@ class LabelChecks(Section):
     """What a label must be to become a preference."""
 
     min_mass: Share = Field(default=0.5, description="Probability the judge must have given to the two letters")
-    min_margin: float = Field(default=0.2, ge=0, description="Smallest |margin| in log-odds")
+    min_margin: float = Field(default=0.2, ge=0, le=100, description="Smallest |margin| in log-odds")
     min_consistency: Share = Field(default=1.0, description="Share of templates whose two orders agree")
     length_only: bool = Field(default=True, description="Reject comparisons whose answers differ in length alone")
 
@@ -239,7 +255,7 @@ class Recipe(Section):
     """The whole recipe, every default filled in."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$", description="Lower-case letters, digits and hyphens")
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**53)
     models: dict[str, SocietyModel]
     personas: list[Annotated[GridPersonas | TemplatePersonas | FilePersonas, Field(discriminator="source")]] = Field(min_length=1)
     prompts: list[Annotated[SeedPrompts | FilePrompts, Field(discriminator="source")]] = Field(min_length=1)
@@ -278,18 +294,25 @@ class Resolved(BaseModel):
             return whole
         return {name: self._portable(_lookup(everything, name)) for name in sections}
 
-    def _portable(self, node: Any) -> Any:
+    def _portable(self, node: Any, key: str = "") -> Any:
         """Replace what depends on the machine: a path by its content's hash, a template file by its bare name."""
         if isinstance(node, dict):
-            return {key: self.inputs[value] if key == "path" and value else self._portable(value) for key, value in node.items()}
+            return {name: value if name in OPAQUE else self._portable(value, name) for name, value in node.items()}
         if isinstance(node, list):
-            return [self._portable(item) for item in node]
-        return Path(node).name if isinstance(node, str) and node.endswith(".md") else node
+            return [self._portable(item, key) for item in node]
+        if key == "path":
+            return self.inputs[node] if node else node
+        return portable(node) if key in ("template", "templates") else node
 
     @property
     def fingerprint(self) -> str:
         """12 hex digits over the data-relevant part."""
-        return content_hash([FINGERPRINT_VERSION, self.data()], size=6)
+        return fingerprint(self.data())
+
+
+def fingerprint(data: dict[str, Any]) -> str:
+    """The fingerprint of the data-relevant part of a recipe, as it also stands in the manifest."""
+    return content_hash([FINGERPRINT_VERSION, data], size=6)
 
 
 def _lookup(node: Any, dotted: str) -> Any:

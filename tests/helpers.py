@@ -7,6 +7,8 @@ from typing import Any
 import polars as pl
 
 from prefloom.flows.dataset import stages, tables
+from prefloom.flows.dataset.inputs import file_sha256
+from prefloom.flows.dataset.resolve import complete, input_files
 from prefloom.flows.dataset.run import Run
 from prefloom.flows.dataset.shards import ShardJob, ShardReport, merge
 from prefloom.flows.dataset.validate import RECORDS
@@ -34,10 +36,9 @@ BASE: dict[str, Any] = {
 
 
 def resolved(**changes: Any) -> Resolved:
-    """The base recipe with changes, its input files named by their path instead of a hash."""
-    recipe = Recipe.model_validate(BASE | changes)
-    sources = [*recipe.personas, *recipe.prompts, recipe.candidates]
-    return Resolved(recipe=recipe, inputs={path: path for source in sources if (path := getattr(source, "path", None))})
+    """The base recipe with changes, its input files hashed as they are."""
+    recipe = complete(Recipe.model_validate(BASE | changes))
+    return Resolved(recipe=recipe, inputs={path: file_sha256(Path(path)) for path in input_files(recipe).values()})
 
 
 def run_stage(root: Path, until: str, **changes: Any) -> Run:

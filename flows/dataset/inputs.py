@@ -6,6 +6,7 @@ for line, row in rows(Path("prompts.jsonl"), ["text", "id"]):
 """
 
 import csv
+import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,11 @@ from prefloom.schemas.errors import InputError, nearest
 Row = dict[str, str | None]
 
 
-def rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, Row]]:
-    """(place, row) for every row, reduced to the named columns; a value may be empty but its column must be there."""
+def rows(path: Path, columns: Sequence[str], sha256: str | None = None) -> Iterator[tuple[str, Row]]:
+    """(place, row) for every row, reduced to the named columns; a value may be empty but its column must be there.
+
+    With `sha256` the file must still be the one that was resolved when its last row has been read.
+    """
     readers = {".jsonl": _jsonl, ".csv": _csv, ".parquet": _parquet}
     if path.suffix not in readers:
         raise InputError(str(path), found=f"the ending '{path.suffix}'", expected="a .jsonl, .csv or .parquet file")
@@ -34,11 +38,23 @@ def rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, Row]]:
         yield place, {column: _text(path, place, column, raw.get(column)) for column in columns}
     if empty:
         raise InputError(str(path), found="no rows", expected="at least one")
+    if sha256 and file_sha256(path) != sha256:
+        raise InputError(str(path), found="other content than when the build began", expected="a file that does not change; build again")
+
+
+def file_sha256(path: Path) -> str:
+    """Hash of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _text(path: Path, place: str, column: str, value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value
+    if isinstance(value, float) and abs(value) >= 2**53:
+        raise InputError(
+            str(path), f"{place}, column '{column}'", found=f"the number {value}", expected="text: so large a number is not exact"
+        )
     if isinstance(value, bool | int | float):
         return str(value)
     raise InputError(str(path), f"{place}, column '{column}'", found=f"a {type(value).__name__}", expected="text")
@@ -79,5 +95,5 @@ def _parquet(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                 for row in batch.to_pylist():
                     number += 1
                     yield f"row {number}", row
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InputError(str(path), found=str(error).split("\n")[0], expected="a Parquet file") from None

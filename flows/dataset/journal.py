@@ -122,5 +122,5 @@ def _rows(file: IO[bytes]) -> Iterable[tuple[str, str, str]]:
         try:
             row = orjson.loads(line)
             yield row["key"], row["scope"], orjson.dumps(row["reply"]).decode()
-        except (orjson.JSONDecodeError, KeyError):
+        except (orjson.JSONDecodeError, KeyError, TypeError):
             continue  # a damaged line costs one repeated call, never a build

@@ -7,7 +7,6 @@ load(Store("data/runs/demo-3b9c…"))  ->  Manifest; InputError if there is none
 import platform
 from collections.abc import Mapping
 from importlib.metadata import version
-from pathlib import Path
 
 from pydantic import ValidationError
 
@@ -21,23 +20,27 @@ from prefloom.schemas.recipe import Recipe
 _LIBRARIES = ("prefloom", "numpy", "polars", "pyarrow", "jinja2")
 
 
-def write(run: Run, templates: Mapping[str, str], models: Mapping[str, str]) -> Manifest:
-    """Collect every stage's `_stage.json` and create the manifest. Raises FileExistsError if there is one already."""
+def compose(run: Run, templates: Mapping[str, str], models: Mapping[str, str]) -> bytes | None:
+    """The manifest's bytes for the stages as they now are, or None while one is unfinished."""
     stages = {stage.name: done for stage in STAGES if (done := entry(run.store, stage.name))}
-    if missing := [stage.name for stage in STAGES if stage.name not in stages]:
-        raise RuntimeError(f"stages without _stage.json: {missing}")
+    if len(stages) < len(STAGES):
+        return None
     manifest = Manifest(
         name=run.resolved.recipe.name,
         fingerprint=run.resolved.fingerprint,
         recipe=run.resolved.data(),
-        inputs={Path(path).name: digest for path, digest in sorted(run.resolved.inputs.items())},
+        parents=sorted(set(run.resolved.inputs.values())),
         templates=dict(sorted(templates.items())),
         models=dict(sorted(models.items())),
         versions={"python": platform.python_version()} | {name: version(name) for name in _LIBRARIES},
         stages=stages,
     )
-    run.store.create(MANIFEST, manifest.model_dump_json(indent=1).encode() + b"\n")
-    return manifest
+    return manifest.model_dump_json(indent=1).encode() + b"\n"
+
+
+def stands(run: Run, composed: bytes | None) -> bool:
+    """Whether the manifest on disk is the composed one."""
+    return composed is not None and run.store.exists(MANIFEST) and run.store.read(MANIFEST) == composed
 
 
 def load(store: Store) -> Manifest:

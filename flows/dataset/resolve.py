@@ -6,7 +6,8 @@
 Paths in a recipe are relative to the recipe; paths in `--set` are relative to where the command runs.
 """
 
-import hashlib
+import json
+import os
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -15,8 +16,11 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from prefloom.flows.dataset.inputs import file_sha256
 from prefloom.schemas.errors import InputError, nearest
-from prefloom.schemas.recipe import Recipe, Resolved
+from prefloom.schemas.recipe import OPAQUE, Recipe, Resolved
+
+SHIPPED = {"seeds": "prompts.jsonl", "grid": "traits.yaml"}  # what a source without a path reads, in data/seeds/
 
 
 def resolve(recipe: str, overrides: Sequence[str] = ()) -> Resolved:
@@ -26,17 +30,41 @@ def resolve(recipe: str, overrides: Sequence[str] = ()) -> Resolved:
     for override in overrides:
         _override(tree, override)
     try:
-        checked = Recipe.model_validate(tree)
+        json.dumps(tree, ensure_ascii=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(recipe, found=str(error), expected="a recipe of text, numbers, lists and mappings") from None
+    try:
+        checked = complete(Recipe.model_validate(tree))
     except ValidationError as error:
         raise _explain(recipe, error) from None
-    inputs = {name: _sha256(recipe, place, name) for place, name in _paths(checked.model_dump())}
-    return Resolved(recipe=checked, inputs=inputs)
+    return Resolved(recipe=checked, inputs={name: _sha256(recipe, place, name) for place, name in input_files(checked).items()})
+
+
+def complete(recipe: Recipe) -> Recipe:
+    """Name the shipped files where a source names none, so that they are hashed like any other input."""
+    seeds = Path(str(files("prefloom.data") / "seeds"))
+
+    def filled(source: Any) -> Any:
+        shipped = SHIPPED.get(source.source)
+        return source if shipped is None or source.path else source.model_copy(update={"path": str(seeds / shipped)})
+
+    return recipe.model_copy(update={name: [filled(s) for s in getattr(recipe, name)] for name in ("personas", "prompts")})
+
+
+def input_files(recipe: Recipe) -> dict[str, str]:
+    """Place in the recipe -> path of the input file that is named there."""
+    places = {f"{name}.{i}.path": source for name in ("personas", "prompts") for i, source in enumerate(getattr(recipe, name))}
+    sources = places | {"candidates.path": recipe.candidates}
+    return {place: path for place, source in sources.items() if (path := getattr(source, "path", None))}
 
 
 def _find(recipe: str) -> Path:
     path = Path(recipe)
-    if path.is_file():
-        return path.resolve()
+    try:
+        if path.is_file():
+            return path.resolve()
+    except (OSError, ValueError):  # too long a name, or a NUL in it
+        raise InputError("recipe", found=repr(recipe[:80]), expected="the path of a recipe file") from None
     shipped = Path(str(files("prefloom.data") / "recipes"))
     if (shipped / f"{recipe}.yaml").is_file():
         return shipped / f"{recipe}.yaml"
@@ -61,7 +89,7 @@ class _Loader(yaml.SafeLoader):
 def _read(path: Path) -> dict[str, Any]:
     try:
         tree = yaml.load(path.read_bytes(), Loader=_Loader)  # noqa: S506 - a subclass of SafeLoader
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
         place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise InputError(str(path), place, found=problem or str(error), expected="valid YAML") from None
@@ -73,11 +101,11 @@ def _read(path: Path) -> dict[str, Any]:
 def _anchor(node: Any, folder: Path, key: str = "") -> Any:
     """Make every path (and every template that is a file) absolute."""
     if isinstance(node, dict):
-        return {name: _anchor(value, folder, str(name)) for name, value in node.items()}
+        return {name: value if name in OPAQUE else _anchor(value, folder, str(name)) for name, value in node.items()}
     if isinstance(node, list):
         return [_anchor(value, folder, key) for value in node]
     is_file = isinstance(node, str) and (key == "path" or (key in ("template", "templates") and node.endswith(".md")))
-    return str((folder / node).resolve()) if is_file else node
+    return os.path.normpath(folder / node) if is_file else node
 
 
 def _override(tree: Any, override: str) -> None:
@@ -86,12 +114,14 @@ def _override(tree: Any, override: str) -> None:
         raise InputError("--set", found=f"'{override}'", expected="path=value, for example personas.0.count=250")
     try:
         value = yaml.load(text, Loader=_Loader)  # noqa: S506 - a subclass of SafeLoader
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError):
         raise InputError("--set", dotted, found=f"'{text}'", expected="a YAML value") from None
     *parents, last = dotted.split(".")
     for part in parents:
         tree = tree.setdefault(part, {}) if isinstance(tree, dict) else _item(tree, part, dotted)
-    value = _anchor(value, Path.cwd(), last if not last.isdigit() else parents[-1])
+    section = next((part for part in reversed(dotted.split(".")) if not part.isdigit()), "")
+    if not set(OPAQUE) & set(parents):
+        value = _anchor(value, Path.cwd(), section)
     if isinstance(tree, dict):
         tree[last] = value
     else:
@@ -139,23 +169,11 @@ def _is_union_tag(location: tuple[int | str, ...], index: int) -> bool:
     return index > 0 and location[index] in _TAGS and (isinstance(location[index - 1], int) or location[index - 1] == "candidates")
 
 
-def _paths(node: Any, place: str = "") -> list[tuple[str, str]]:
-    """(place in the recipe, path) of every input file."""
-    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list | tuple) else ()
-    found: list[tuple[str, str]] = []
-    for key, value in items:
-        here = f"{place}.{key}" if place else str(key)
-        found += [(here, value)] if key == "path" and value else _paths(value, here)
-    return found
-
-
 def _sha256(recipe: str, place: str, name: str) -> str:
     try:
-        with Path(name).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_sha256(Path(name))
     except IsADirectoryError:
         raise InputError(recipe, place, found=f"the folder {name}", expected="a file") from None
-    except OSError as error:
-        raise InputError(
-            recipe, place, found=f"{name}: {(error.strerror or str(error)).lower()}", expected="a file that can be read"
-        ) from None
+    except (OSError, ValueError) as error:
+        reason = (getattr(error, "strerror", None) or str(error)).lower()
+        raise InputError(recipe, place, found=f"{name}: {reason}", expected="a file that can be read") from None

@@ -52,19 +52,25 @@ class ShardJob:
         """The run this shard belongs to."""
         return Run(Path(self.folder))
 
-    def part(self, index: int | None = None) -> str:
-        """Name of a part of this stage."""
-        return f"{self.stage}/part-{self.index if index is None else index:05d}.parquet"
+    def part(self) -> str:
+        """Name of this shard's part."""
+        return f"{self.stage}/part-{self.index:05d}.parquet"
+
+    def beside(self) -> str:
+        """Name of the file of its rejected rows."""
+        return f"rejected/{self.stage}-{self.index:05d}.parquet"
+
+    def footer(self, name: str) -> dict[str, str]:
+        """Metadata of every file of the stage: what it was made of, and which file it is."""
+        return {"prefloom.stage_hash": self.stage_hash, "prefloom.file": name}
 
     def done(self) -> ShardReport | None:
-        """The report of a finished attempt with the same stage hash, or None."""
+        """The report of a finished attempt with the same stage hash, or None. Its rejected rows must be there too."""
         store, name = self.run.store, self.part()
-        if not store.exists(name):
+        if not store.exists(name) or (metadata := tables.metadata(store, name)).get("prefloom.stage_hash") != self.stage_hash:
             return None
-        metadata = tables.metadata(store, name)
-        if metadata.get("prefloom.stage_hash") != self.stage_hash:
-            return None
-        return ShardReport(**json.loads(metadata["prefloom.accounting"]))
+        report = ShardReport(**json.loads(metadata["prefloom.accounting"]))
+        return report if not report.rejected or store.exists(self.beside()) else None
 
     def write(
         self, record: type[Record], data: pl.DataFrame, rejected: pl.DataFrame, considered: int, kept: int | None = None
@@ -74,14 +80,12 @@ class ShardJob:
         reasons = {f"{kind}/{reason}": n for kind, reason, n in counts.iter_rows()}
         report = ShardReport(considered, data.height if kept is None else kept, reasons)
         accounting = {"considered": report.considered, "kept": report.kept, "rejected": report.rejected}
-        metadata = {"prefloom.stage_hash": self.stage_hash, "prefloom.accounting": json.dumps(accounting)}
-        store = self.run.store
-        beside = f"rejected/{self.stage}-{self.index:05d}.parquet"
+        store, part, beside = self.run.store, self.part(), self.beside()
         if rejected.height:
-            tables.write(store, beside, Rejected, rejected, metadata)
+            tables.write(store, beside, Rejected, rejected, self.footer(beside))
         else:
             store.remove(beside)  # a killed attempt may have rejected what has been answered since
-        tables.write(store, self.part(), record, data, metadata)
+        tables.write(store, part, record, data, self.footer(part) | {"prefloom.accounting": json.dumps(accounting)})
         return report
 
     def at(self, index: int) -> "ShardJob":

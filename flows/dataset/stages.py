@@ -43,6 +43,10 @@ def _export_templates(recipe: Recipe) -> list[str]:
     return ["export/system"] if recipe.exports.trl and recipe.exports.trl.persona else []
 
 
+def _by_persona(recipe: Recipe) -> int:
+    return recipe.shards.personas
+
+
 @dataclass(frozen=True)
 class Stage:
     """One folder of the run. Raise `version` when the code of the stage gives other rows for the same input."""
@@ -54,6 +58,7 @@ class Stage:
     sections: tuple[str, ...]
     templates: Callable[[Recipe], list[str]] = _nothing
     models: Callable[[Recipe], list[str]] = _nothing
+    parts: Callable[[Recipe], int] = lambda recipe: recipe.shards.prompts
     files: tuple[str, ...] = ("{name}/part-*.parquet", "rejected/{name}-*.parquet")
 
     @property
@@ -67,7 +72,7 @@ class Stage:
 
 
 STAGES: tuple[Stage, ...] = (
-    Stage("personas", 1, "persona", (), ("seed", "personas", "splits"), templates=_persona_templates),
+    Stage("personas", 1, "persona", (), ("seed", "personas", "splits"), templates=_persona_templates, parts=lambda _: 1),
     Stage("prompts", 1, "prompt", (), ("seed", "prompts", "splits", "shards.prompts")),
     Stage(
         "candidates",
@@ -88,8 +93,8 @@ STAGES: tuple[Stage, ...] = (
         templates=lambda recipe: recipe.judgements.templates,
         models=lambda recipe: [recipe.judgements.model],
     ),
-    Stage("labels", 1, "label", ("personas", "prompts", "comparisons", "judgements"), ("shards.personas",)),
-    Stage("preferences", 1, "label", ("comparisons", "labels"), ("checks.labels",)),
+    Stage("labels", 1, "label", ("personas", "prompts", "comparisons", "judgements"), ("shards.personas",), parts=_by_persona),
+    Stage("preferences", 1, "label", ("comparisons", "labels"), ("checks.labels",), parts=_by_persona),
     Stage(
         "exports",
         1,
@@ -97,6 +102,7 @@ STAGES: tuple[Stage, ...] = (
         ("personas", "prompts", "candidates", "preferences"),
         ("exports",),
         templates=_export_templates,
+        parts=_by_persona,
         files=("exports/*/*/*.parquet",),
     ),
 )
@@ -136,9 +142,12 @@ def begin(run: Run, stage: Stage, stage_hash: str, discard: bool = False) -> Non
     """Open a stage: the folder stops being a dataset, files made of something else go; finished shards stay unless `discard`."""
     run.store.remove(MANIFEST)
     run.store.remove(f"{stage.name}/_stage.json")
+    parts = stage.parts(run.resolved.recipe)
     for pattern in stage.patterns():
         for name in run.store.list(pattern):
-            if discard or tables.metadata(run.store, name).get("prefloom.stage_hash") != stage_hash:
+            footer, index = tables.metadata(run.store, name), name.removesuffix(".parquet")[-5:]
+            mine = (footer.get("prefloom.stage_hash"), footer.get("prefloom.file")) == (stage_hash, name)
+            if discard or not mine or not index.isdigit() or int(index) >= parts:
                 run.store.remove(name)
 
 
@@ -163,8 +172,9 @@ def finish(run: Run, stage: Stage, stage_hash: str, report: ShardReport) -> Stag
 def check_outcome(stage: Stage, done: StageEntry, limit: float) -> None:
     """InputError if nothing is left, or if more than the recipe's share was lost to failures. The stage stays on disk either way."""
     causes = ", ".join(f"{n} {reason}" for reason, n in sorted(done.rejected.items(), key=lambda item: -item[1]))
-    if done.considered and not done.kept:
-        raise InputError(stage.name, found=f"nothing left of {done.considered} {stage.unit}s ({causes})", expected="at least one")
+    if not done.kept and stage.name != "exports":
+        what = f"nothing left of {done.considered} {stage.unit}s" + (f" ({causes})" if causes else "")
+        raise InputError(stage.name, found=what, expected="at least one")
     if (failures := done.failures()) > limit * done.considered:
         raise InputError(
             stage.name,

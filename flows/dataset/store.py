@@ -26,7 +26,12 @@ class Store:
     """A folder at `url`; all paths are relative to it, with forward slashes."""
 
     def __init__(self, url: str) -> None:
-        self.fs, self.root = fsspec.core.url_to_fs(url)
+        self.fs: Any
+        self.root: str
+        if "://" in url:
+            self.fs, self.root = fsspec.core.url_to_fs(url)
+        else:  # to the letter: fsspec would read '~' and '::' in it
+            self.fs, self.root = LocalFileSystem(), str(Path(url).absolute())
         self.url = url
         self.local = isinstance(self.fs, LocalFileSystem)
 

@@ -62,7 +62,7 @@ def metadata(store: Store, name: str) -> dict[str, str]:
     try:
         with store.open(name) as file:
             raw = pq.read_metadata(file).metadata or {}
-    except pa.ArrowInvalid:
+    except (pa.ArrowException, OSError):
         return {}
     return {key.decode(): value.decode() for key, value in raw.items() if key.startswith(b"prefloom.")}
 

@@ -5,22 +5,21 @@
 A check with problems names them; nothing is mended. A dataset without a readable manifest is an InputError.
 """
 
-from dataclasses import dataclass, field
-
 import polars as pl
 import pyarrow as pa
 
 from prefloom.flows.dataset import manifest, tables
+from prefloom.flows.dataset.invariants import READING, Check, exports, judgements, labels, preferences
 from prefloom.flows.dataset.stages import STAGES
 from prefloom.flows.dataset.store import Store
 from prefloom.schemas.candidate import Candidate
-from prefloom.schemas.comparison import Comparison, in_order_ab
-from prefloom.schemas.ids import shard_of
+from prefloom.schemas.comparison import Comparison
+from prefloom.schemas.ids import content_hash, content_id
 from prefloom.schemas.label import Judgement, Label, Preference, Rejected, TrlExample
 from prefloom.schemas.manifest import Manifest
 from prefloom.schemas.persona import Persona
 from prefloom.schemas.prompt import Prompt
-from prefloom.schemas.recipe import Recipe
+from prefloom.schemas.recipe import ModelCandidates, Recipe, fingerprint
 from prefloom.schemas.record import Record
 from prefloom.schemas.splits import cells, split_of
 
@@ -35,22 +34,6 @@ RECORDS: dict[str, type[Record]] = {
     "rejected": Rejected,
     "exports": TrlExample,
 }
-READING = ["persona_id", "comparison_id"]
-TOLERANCE = 1.01e-4  # everything stands on a grid of 1e-4
-
-
-@dataclass
-class Check:
-    """One question and its answer: valid if there are no problems."""
-
-    name: str
-    detail: str
-    problems: list[str] = field(default_factory=list)
-
-    def expect(self, holds: bool, problem: str) -> None:
-        """Note the problem unless it holds."""
-        if not holds:
-            self.problems.append(problem)
 
 
 def validate(store: Store) -> list[Check]:
@@ -65,12 +48,14 @@ def validate(store: Store) -> list[Check]:
     data = {name: tables.read(store, f"{name}/*.parquet", record) for name, record in RECORDS.items() if name != "exports"}
     return [
         *checks,
+        _ids(data),
         _links(data),
         _accounting(data, found, recipe),
         _splits(data, recipe),
-        _labels(data),
-        _preferences(data, recipe),
-        _exports(store, data, recipe),
+        judgements(data, recipe),
+        labels(data),
+        preferences(data, recipe),
+        exports(store, data, recipe),
     ]
 
 
@@ -89,6 +74,10 @@ def _files(store: Store, found: Manifest) -> Check:
             check.problems.append(f"{file.path} has {size} bytes, the manifest says {file.bytes}")
         elif store.sha256(file.path) != file.sha256:
             check.problems.append(f"{file.path} has changed: its sha256 is not the manifest's")
+    for name, entry in found.stages.items():
+        digest = content_hash([(file.path, file.sha256) for file in entry.files])
+        check.expect(digest == entry.digest, f"{name}: its digest is not that of its files")
+    check.expect(found.fingerprint == fingerprint(found.recipe), "the fingerprint is not that of the recipe in the manifest")
     extra = {name for pattern in ("*/*.parquet", "exports/*/*/*.parquet") for name in store.list(pattern)} - {f.path for f in found.files}
     check.expect(not extra, f"not in the manifest: {', '.join(sorted(extra)[:5])}")
     return check
@@ -100,7 +89,7 @@ def _schemas(store: Store, found: Manifest) -> Check:
         expected = RECORDS[file.path.split("/")[0]].arrow_schema()
         try:
             actual, rows = tables.schema(store, file.path), tables.rows(store, file.path)
-        except pa.ArrowInvalid as error:
+        except (pa.ArrowException, OSError) as error:
             check.problems.append(f"{file.path} cannot be read: {error}")
             continue
         check.expect(actual.equals(expected, check_metadata=False), f"{file.path} differs from {expected.names}")
@@ -108,17 +97,28 @@ def _schemas(store: Store, found: Manifest) -> Check:
     return check
 
 
+def _ids(data: dict[str, pl.DataFrame]) -> Check:
+    check = Check("ids", "every id is unique, and the hash of what its row says")
+    kinds: dict[str, tuple[str, tuple[str, ...]]] = {
+        "personas": ("persona", ("description",)),
+        "prompts": ("prompt", ("text",)),
+        "candidates": ("candidate", ("prompt_id", "model", "view", "sample", "text")),
+        "comparisons": ("comparison", ("first_id", "second_id")),
+    }
+    for table, (kind, parts) in kinds.items():
+        ids = data[table][f"{kind}_id"]
+        check.expect(ids.is_unique().all(), f"{table}.{kind}_id repeats")
+        wrong = sum(i != content_id(kind, *row) for i, row in zip(ids, data[table].select(parts).iter_rows(), strict=True))
+        check.expect(wrong == 0, f"{wrong} rows of {table} do not say what their id says")
+    return check
+
+
 def _links(data: dict[str, pl.DataFrame]) -> Check:
-    check = Check("links", "ids are unique; every id that is named exists")
-    for table, key in [
-        ("personas", "persona_id"),
-        ("prompts", "prompt_id"),
-        ("candidates", "candidate_id"),
-        ("comparisons", "comparison_id"),
-    ]:
-        check.expect(data[table][key].is_unique().all(), f"{table}.{key} repeats")
+    check = Check("links", "every id that is named exists, and belongs to the prompt it is said to belong to")
     for table in ("labels", "preferences"):
         check.expect(not data[table].select(READING).is_duplicated().any(), f"{table} has two rows for one persona and comparison")
+    asked = data["comparisons"].select(pl.col("persona_ids").alias("persona_id")).explode("persona_id").drop_nulls()
+    data = data | {"comparisons.persona_ids": asked}
     links = [
         ("candidates", "prompt_id", "prompts", "prompt_id"),
         ("comparisons", "prompt_id", "prompts", "prompt_id"),
@@ -128,6 +128,7 @@ def _links(data: dict[str, pl.DataFrame]) -> Check:
         ("judgements", "comparison_id", "comparisons", "comparison_id"),
         ("labels", "persona_id", "personas", "persona_id"),
         ("labels", "comparison_id", "comparisons", "comparison_id"),
+        ("comparisons.persona_ids", "persona_id", "personas", "persona_id"),
     ]
     for table, column, target, key in links:
         strays = data[table].join(data[target], left_on=column, right_on=key, how="anti").height
@@ -136,6 +137,13 @@ def _links(data: dict[str, pl.DataFrame]) -> Check:
     for column in ("first_id", "second_id"):
         away = data["comparisons"].join(prompts, left_on=column, right_on="candidate_id").filter(pl.col("home") != pl.col("prompt_id"))
         check.expect(away.is_empty(), f"{away.height} comparisons.{column} answer another prompt")
+    homes = data["comparisons"].select("comparison_id", pl.col("prompt_id").alias("home"))
+    for table in ("judgements", "labels", "preferences"):
+        away = data[table].join(homes, on="comparison_id").filter(pl.col("home") != pl.col("prompt_id"))
+        check.expect(away.is_empty(), f"{away.height} {table} name another prompt than their comparison")
+    late = data["rejected"].filter(pl.col("stage").is_in(["judgements", "labels", "preferences"]))
+    ghosts = late.join(homes, left_on="row_id", right_on="comparison_id", how="anti")
+    check.expect(ghosts.is_empty(), f"{ghosts.height} rejected rows name no comparison")
     return check
 
 
@@ -154,9 +162,8 @@ def _accounting(data: dict[str, pl.DataFrame], found: Manifest, recipe: Recipe) 
         "preferences": data["labels"].height,
         "exports": data["preferences"].height if recipe.exports.trl else 0,
     }
-    settings = found.recipe["candidates"]
-    if settings["source"] == "models":
-        considered["candidates"] = data["prompts"].height * len(settings["models"]) * len(settings["views"]) * settings["samples"]
+    if isinstance(source := recipe.candidates, ModelCandidates):
+        considered["candidates"] = data["prompts"].height * len(source.models) * len(source.views) * source.samples
     for name, entry in found.stages.items():
         check.expect(entry.closed, f"{name}: {entry.considered} considered, {entry.kept} kept, {entry.rejected} rejected")
         expected = considered.get(name, entry.considered)
@@ -171,107 +178,16 @@ def _splits(data: dict[str, pl.DataFrame], recipe: Recipe) -> Check:
     for table, key in (("personas", "persona_id"), ("prompts", "prompt_id")):
         expected = split_of(data[table][key].to_list(), recipe.splits.validation, recipe.splits.test)
         check.expect(data[table]["split"].to_list() == expected, f"{table}.split is not the hash of its id")
-    labels = (
+    placed = (
         data["labels"]
         .join(data["personas"].select("persona_id", pl.col("split").alias("persona_split")), on="persona_id")
         .join(data["prompts"].select("prompt_id", pl.col("split").alias("prompt_split")), on="prompt_id")
         .join(cells().rename({"split": "expected"}), on=["persona_split", "prompt_split"], how="left")
     )
-    wrong = labels.filter(~pl.col("split").eq_missing(pl.col("expected"))).height
+    wrong = placed.filter(~pl.col("split").eq_missing(pl.col("expected"))).height
     check.expect(wrong == 0, f"{wrong} labels are in another split than their persona and prompt say")
     for column, new in (("persona_id", ["test_new_personas", "test_new_both"]), ("prompt_id", ["test_new_prompts", "test_new_both"])):
-        seen = set(labels.filter(pl.col("split").is_in(["train", "validation"]))[column])
-        leak = seen & set(labels.filter(pl.col("split").is_in(new))[column])
+        seen = set(placed.filter(pl.col("split").is_in(["train", "validation"]))[column])
+        leak = seen & set(placed.filter(pl.col("split").is_in(new))[column])
         check.expect(not leak, f"{len(leak)} {column}s of {new} are also in train or validation")
-    return check
-
-
-def _labels(data: dict[str, pl.DataFrame]) -> Check:
-    check = Check("labels", "every label follows from its judgements: margin, bias, mass, probability")
-    whole = (
-        data["judgements"]
-        .with_columns(in_order_ab().alias("for_a"))
-        .group_by(*READING, "template", "repeat")
-        .agg(pl.col("for_a").mean(), pl.col("log_odds").mean(), pl.col("mass").min(), pl.col("order").n_unique().alias("orders"))
-        .filter(pl.col("orders") == 2)
-        .group_by(READING)
-        .agg(pl.col("for_a").mean(), pl.col("log_odds").mean(), pl.col("mass").min().alias("least"), pl.len().alias("pairs"))
-    )
-    joined = data["labels"].join(whole, on=READING, how="left")
-    check.expect(joined["pairs"].null_count() == 0, f"{joined['pairs'].null_count()} labels have no judgements in both orders")
-    check.expect(whole.height == data["labels"].height, f"{whole.height - data['labels'].height} judged comparisons have no label")
-    candidates = data["comparisons"].select("comparison_id", "first_id", "second_id")
-    moved = (
-        data["labels"]
-        .join(candidates, on="comparison_id")
-        .filter((pl.col("candidate_a") != pl.col("first_id")) | (pl.col("candidate_b") != pl.col("second_id")))
-    )
-    check.expect(moved.is_empty(), f"{moved.height} labels name other candidates than their comparison")
-    invariants = {
-        "margin": (pl.col("margin") - pl.col("for_a")).abs() > TOLERANCE,
-        "bias": (pl.col("bias") - pl.col("log_odds")).abs() > TOLERANCE,
-        "mass": (pl.col("mass") - pl.col("least")).abs() > TOLERANCE,
-        "judgements": pl.col("judgements") != 2 * pl.col("pairs"),
-        "probability": (pl.col("probability") - 1 / (1 + (-pl.col("margin")).exp())).abs() > TOLERANCE,
-        "consistency": ~pl.col("consistency").is_between(0, 1),
-    }
-    for name, broken in invariants.items():
-        wrong = joined.filter(broken | pl.col(name).is_null() | pl.col(name).cast(pl.Float64).is_nan()).height
-        check.expect(wrong == 0, f"{wrong} labels have a wrong {name}")
-    return check
-
-
-def _preferences(data: dict[str, pl.DataFrame], recipe: Recipe) -> Check:
-    check = Check("preferences", "labels = preferences + rejected; chosen is the side of the margin; every gate holds")
-    gates = recipe.checks.labels
-    joined = data["preferences"].join(data["labels"], on=READING, how="left", suffix="_label")
-    signed = pl.when(pl.col("margin_label") > 0)
-    broken = {
-        "chosen_id": pl.col("chosen_id") != signed.then("candidate_a").otherwise("candidate_b"),
-        "rejected_id": pl.col("rejected_id") != signed.then("candidate_b").otherwise("candidate_a"),
-        "margin": (pl.col("margin") - pl.col("margin_label").abs()).abs() > TOLERANCE,
-        "split": pl.col("split") != pl.col("split_label"),
-        "min_margin": pl.col("margin") < gates.min_margin,
-        "min_mass": pl.col("mass") < gates.min_mass,
-        "min_consistency": pl.col("consistency") < gates.min_consistency,
-    }
-    for name, expression in broken.items():
-        wrong = joined.filter(expression.fill_null(value=True)).height
-        check.expect(wrong == 0, f"{wrong} preferences break {name}")
-    refused = data["rejected"].filter(pl.col("stage") == "preferences").select("persona_id", pl.col("row_id").alias("comparison_id"))
-    both = pl.concat([data["preferences"].select(READING), refused.select(READING)]).sort(READING)
-    check.expect(both.equals(data["labels"].select(READING).sort(READING)), "preferences and rejected labels together are not the labels")
-    return check
-
-
-def _exports(store: Store, data: dict[str, pl.DataFrame], recipe: Recipe) -> Check:
-    check = Check("exports", "every export row shows the texts of its preference, in its split")
-    texts = data["candidates"].select("candidate_id", "text")
-    expected = (
-        data["preferences"]
-        .join(texts.rename({"text": "good"}), left_on="chosen_id", right_on="candidate_id")
-        .join(texts.rename({"text": "bad"}), left_on="rejected_id", right_on="candidate_id")
-        .join(data["prompts"].select("prompt_id", "text"), on="prompt_id")
-    )
-    last = pl.element().struct.field("content")
-    total = 0
-    for name in store.list("exports/trl/*/*.parquet"):
-        rows = tables.read(store, name, TrlExample).join(expected, on=READING, how="left", suffix="_expected")
-        total += rows.height
-        wrong = rows.filter(
-            (pl.col("split") != name.split("/")[2])
-            | (pl.col("chosen").list.eval(last).list.join("\n") != pl.col("good"))
-            | (pl.col("rejected").list.eval(last).list.join("\n") != pl.col("bad"))
-            | (pl.col("prompt").list.eval(last).list.last() != pl.col("text"))
-            | pl.col("good").is_null()
-        ).height
-        check.expect(wrong == 0, f"{wrong} rows of {name} differ from their preference")
-    shards = recipe.shards.personas
-    misplaced = sum(
-        int((shard_of(tables.read(store, name, Label, ["persona_id"])["persona_id"], shards) != index).sum())
-        for index, name in enumerate(store.list("labels/part-*.parquet"))
-    )
-    check.expect(misplaced == 0, f"{misplaced} labels lie in another shard than the hash of their persona")
-    if recipe.exports.trl:
-        check.expect(total == data["preferences"].height, f"{total} rows exported of {data['preferences'].height} preferences")
     return check

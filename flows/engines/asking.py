@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import orjson
 
 from prefloom.flows.dataset.journal import Journal, Segment
+from prefloom.flows.dataset.shards import ShardReport
 from prefloom.flows.engines.protocol import Engine, Reply, Request
 
 
@@ -43,6 +44,10 @@ class Session:
                     self.tokens["prompt"] += reply.prompt_tokens or 0
                     self.tokens["completion"] += reply.completion_tokens or 0
         return [replies.get(key) or Reply(error="the engine gave no reply") for key in keys]
+
+    def usage(self) -> ShardReport:
+        """What this session asked, as a report without rows."""
+        return ShardReport(0, 0, {}, asked=self.asked, from_journal=self.from_journal, tokens=self.tokens)
 
     def close(self) -> None:
         """Sync what was written."""

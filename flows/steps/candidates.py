@@ -6,17 +6,20 @@
 Answers that are empty, cut off, refusals, in another script, or repeated within a prompt are rejected with their reason.
 """
 
+import json
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 
 from prefloom.flows.dataset import inputs, tables
-from prefloom.flows.dataset.shards import ShardJob, ShardReport
+from prefloom.flows.dataset.run import Run
+from prefloom.flows.dataset.shards import ShardJob, ShardReport, merge
 from prefloom.flows.engines import open_engine
-from prefloom.flows.engines.asking import asking
+from prefloom.flows.engines.asking import Session, asking
 from prefloom.flows.engines.protocol import Reply, Request
 from prefloom.flows.steps.texts import Sieve, is_refusal, latin_share
 from prefloom.prompts import expect_inputs
@@ -44,37 +47,40 @@ def generate_candidates(job: ShardJob) -> ShardReport:
         for sample in range(settings.samples)
     ]
     answers: list[tuple[Candidate, Reply]] = []
-    asked = from_journal = 0
-    tokens: Counter[str] = Counter()
-    for name in settings.models:
-        engine = open_engine(recipe.models[name])
-        requests = [
-            Request(template.render(prompt=text, view=view), settings.max_tokens, settings.temperature, recipe.seed + sample)
-            for _, text, view, sample in plan
-        ]
-        with asking(engine, job.run.journal(engine.identity), prompts["prompt_id"].to_list()) as session:
-            replies = session.ask(requests, [row[0] for row in plan], _failed if job.retry_failed else None)
-        asked, from_journal = asked + session.asked, from_journal + session.from_journal
-        tokens.update(session.tokens)
-        for (prompt_id, _, view, sample), request, reply in zip(plan, requests, replies, strict=True):
-            candidate = Candidate(
-                candidate_id=content_id("candidate", prompt_id, name, view, sample, reply.text),
-                prompt_id=prompt_id,
-                text=reply.text or "",
-                model=name,
-                view=view,
-                sample=sample,
-                temperature=request.temperature,
-                seed=request.seed,
-                finish_reason=reply.finish_reason,
-                source="models",
-            )
-            answers.append((candidate, reply))
+    sessions: dict[str, Session] = {}  # two names may be one model, which is not asked twice
+    with ExitStack() as stack:
+        for name in settings.models:
+            engine = open_engine(recipe.models[name])
+            if engine.identity not in sessions:
+                session = asking(engine, job.run.journal(engine.identity), prompts["prompt_id"].to_list())
+                sessions[engine.identity] = stack.enter_context(session)
+            requests = [
+                Request(template.render(prompt=text, view=view), settings.max_tokens, settings.temperature, recipe.seed + sample)
+                for _, text, view, sample in plan
+            ]
+            replies = sessions[engine.identity].ask(requests, [row[0] for row in plan], _failed if job.retry_failed else None)
+            answers += [(_candidate(name, *row, ask, reply), reply) for row, ask, reply in zip(plan, requests, replies, strict=True)]
     failed = [_failure(candidate, reply.error) for candidate, reply in answers if reply.error]
     kept, refused = _sift((candidate for candidate, reply in answers if not reply.error), recipe.checks.candidates)
     rejected = pl.concat([refused, tables.frame(Rejected, failed)])
     report = job.write(Candidate, kept, rejected, considered=len(answers))
-    return replace(report, asked=asked, from_journal=from_journal, tokens=dict(tokens))
+    usage = merge([session.usage() for session in sessions.values()])
+    return replace(report, asked=usage.asked, from_journal=usage.from_journal, tokens=usage.tokens)
+
+
+def _candidate(model: str, prompt_id: str, _: str, view: str | None, sample: int, request: Request, reply: Reply) -> Candidate:
+    return Candidate(
+        candidate_id=content_id("candidate", prompt_id, model, view, sample, reply.text or ""),
+        prompt_id=prompt_id,
+        text=reply.text or "",
+        model=model,
+        view=view,
+        sample=sample,
+        temperature=request.temperature,
+        seed=request.seed,
+        finish_reason=reply.finish_reason,
+        source="models",
+    )
 
 
 def import_candidates(job: ShardJob) -> ShardReport:
@@ -85,13 +91,14 @@ def import_candidates(job: ShardJob) -> ShardReport:
     assert isinstance(recipe.candidates, FileCandidates)
     source, fields = recipe.candidates, recipe.candidates.fields
     prompts = tables.read(job.run.store, "prompts/part-*.parquet", Prompt, ["prompt_id", "source_id"])
-    by_id = dict(prompts.drop_nulls().select("source_id", "prompt_id").iter_rows())
     known = set(prompts["prompt_id"])
+    by_id = _named_prompts(job.run, prompts)
     link = fields.prompt_id or fields.prompt or ""
+    columns = [name for name in (link, fields.text, fields.model) if name]
     samples: Counter[tuple[str, str]] = Counter()
     linked: list[Candidate] = []
     strangers: list[Candidate] = []
-    for _, row in inputs.rows(Path(source.path), [name for name in (link, fields.text, fields.model) if name]):
+    for _, row in inputs.rows(Path(source.path), columns, job.run.resolved.inputs[source.path]):
         target = row[link] or ""
         prompt_id = by_id.get(target, "") if fields.prompt_id else content_id("prompt", target.strip())
         model = (row[fields.model] if fields.model else None) or "unknown"
@@ -119,6 +126,15 @@ def import_candidates(job: ShardJob) -> ShardReport:
     for stranger in strangers:
         sieve.reject(stranger, stranger.candidate_id, "unknown_prompt", "its prompt is not in this dataset")
     return job.write_parts(Candidate, kept, pl.concat([rejected, sieve.rejected()]), recipe.shards.prompts)
+
+
+def _named_prompts(run: Run, prompts: pl.DataFrame) -> dict[str, str]:
+    """The user's id of a prompt -> prompt_id; the ids of rejected repetitions name the prompt they repeat."""
+    named = dict(prompts.drop_nulls().select("source_id", "prompt_id").iter_rows())
+    for row in tables.read(run.store, "rejected/prompts-*.parquet", Rejected).drop_nulls("duplicate_of").iter_rows(named=True):
+        if (source_id := json.loads(row["row"])["source_id"]) is not None:
+            named.setdefault(source_id, row["duplicate_of"])
+    return named
 
 
 def _sift(candidates: Iterable[Candidate], checks: CandidateChecks) -> tuple[pl.DataFrame, pl.DataFrame]:

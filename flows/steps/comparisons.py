@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from prefloom.flows.dataset import tables
 from prefloom.flows.dataset.shards import ShardJob, ShardReport
-from prefloom.flows.steps.texts import normal
 from prefloom.schemas.candidate import Candidate
 from prefloom.schemas.comparison import Comparison
 from prefloom.schemas.ids import content_id, draw, keys
@@ -22,6 +21,7 @@ from prefloom.schemas.label import Rejected
 from prefloom.schemas.persona import Persona
 from prefloom.schemas.prompt import Prompt
 from prefloom.schemas.splits import CELLS
+from prefloom.schemas.texts import length_only
 
 
 def choose_comparisons(job: ShardJob) -> ShardReport:
@@ -62,7 +62,7 @@ def choose_comparisons(job: ShardJob) -> ShardReport:
                     first_id=first,
                     second_id=second,
                     order="ab",
-                    length_only=_length_only(texts[first], texts[second]),
+                    length_only=length_only(texts[first], texts[second]),
                     persona_ids=[ids[i] for i in np.flatnonzero(picked[:, place])],
                 )
             )
@@ -84,11 +84,6 @@ def _lowest(draws: NDArray[np.uint64], allowed: NDArray[np.bool_], count: int | 
     mask = np.zeros_like(allowed)
     np.put_along_axis(mask, places, True, axis=1)
     return mask & allowed
-
-
-def _length_only(first: str, second: str) -> bool:
-    shorter, longer = sorted((normal(first), normal(second)), key=len)
-    return longer.startswith(shorter)
 
 
 def _too_few(prompt_id: str, count: int) -> Rejected:

@@ -38,7 +38,7 @@ def export_preferences(job: ShardJob) -> ShardReport:
         rows = examples.filter(pl.col("split") == split)
         name = f"exports/trl/{split}/part-{job.index:05d}.parquet"
         if rows.height:
-            tables.write(store, name, TrlExample, rows, {"prefloom.stage_hash": job.stage_hash})
+            tables.write(store, name, TrlExample, rows, job.footer(name))
         else:
             store.remove(name)
     return ShardReport(preferences.height, examples.height, {})

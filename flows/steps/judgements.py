@@ -9,7 +9,6 @@ It answers with one letter; the log-probabilities of exactly the two letters are
 import math
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import islice
 
 import polars as pl
 
@@ -24,10 +23,12 @@ from prefloom.schemas.comparison import Comparison
 from prefloom.schemas.label import Judgement, Rejected
 from prefloom.schemas.persona import Persona
 from prefloom.schemas.prompt import Prompt
+from prefloom.schemas.recipe import portable
 
 LETTERS = ("A", "B")
 INPUTS = frozenset({"persona", "prompt", "first", "second"})
-CHUNK = 4096  # readings rendered at a time: bounds the memory of a shard, changes no byte
+CHUNK = 4096  # readings rendered at a time, or fewer
+CHUNK_CHARACTERS = 32_000_000  # if the answers are long: bounds the memory of a shard, changes no byte
 
 Reading = tuple[Comparison, str, str]  # the comparison as shown, the template, the persona
 
@@ -60,7 +61,7 @@ def judge_comparisons(job: ShardJob) -> ShardReport:
     engine = open_engine(recipe.models[recipe.judgements.model])
     plan = _plan(comparisons, recipe.judgements.templates)
     with asking(engine, run.journal(engine.identity), list(prompts)) as session:
-        while readings := list(islice(plan, CHUNK)):
+        for readings in _chunks(plan, answers):
             scopes = [comparison.prompt_id for comparison, _, _ in readings]
             replies = session.ask([request(reading) for reading in readings], scopes, _failed if job.retry_failed else None)
             for (comparison, template, persona_id), reply in zip(readings, replies, strict=True):
@@ -68,7 +69,7 @@ def judge_comparisons(job: ShardJob) -> ShardReport:
                 if isinstance(read, str):
                     failures.append(_failure(comparison, template, persona_id, read, reply))
                     continue
-                row = (persona_id, comparison.comparison_id, comparison.prompt_id, comparison.order, template, 0)
+                row = (persona_id, comparison.comparison_id, comparison.prompt_id, comparison.order, portable(template), 0)
                 judgements.append((*row, recipe.judgements.model, *read))
     frame = pl.DataFrame(judgements, schema=list(Judgement.model_fields), orient="row") if judgements else tables.frame(Judgement, [])
     frame = frame.sort("comparison_id", "persona_id", "order", "template", "repeat")
@@ -95,6 +96,19 @@ def _plan(comparisons: list[Comparison], templates: list[str]) -> Iterator[Readi
                     yield shown, template, persona_id
 
 
+def _chunks(plan: Iterator[Reading], answers: dict[str, str]) -> Iterator[list[Reading]]:
+    chunk: list[Reading] = []
+    characters = 0
+    for reading in plan:
+        chunk.append(reading)
+        characters += len(answers[reading[0].first_id]) + len(answers[reading[0].second_id])
+        if len(chunk) == CHUNK or characters >= CHUNK_CHARACTERS:
+            yield chunk
+            chunk, characters = [], 0
+    if chunk:
+        yield chunk
+
+
 def _failed(reply: Reply) -> bool:
     return isinstance(read_letters(reply), str)
 
@@ -106,7 +120,7 @@ def _failure(comparison: Comparison, template: str, persona_id: str, reason: str
         reason=reason,
         row_id=comparison.comparison_id,
         persona_id=persona_id,
-        detail=f"order {comparison.order}, {template}: {reply.error or reply.text or ''}"[:500],
+        detail=f"order {comparison.order}, {portable(template)}: {reply.error or reply.text or ''}"[:500],
     )
 
 

@@ -7,7 +7,6 @@ Raising `count` keeps the personas that were there: the grid is walked in a fixe
 
 import itertools
 from collections.abc import Iterator
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,12 @@ import yaml
 
 from prefloom.flows.dataset import inputs, tables
 from prefloom.flows.dataset.shards import ShardJob, ShardReport
-from prefloom.flows.steps.texts import Sieve
+from prefloom.flows.steps.texts import Sieve, draw_distinct
 from prefloom.prompts import expect_inputs, inline
 from prefloom.schemas.errors import InputError
-from prefloom.schemas.ids import content_id, draw, keys
+from prefloom.schemas.ids import content_id, draw
 from prefloom.schemas.persona import Persona, Trait
-from prefloom.schemas.recipe import FilePersonas, GridPersonas, Recipe, TemplatePersonas
+from prefloom.schemas.recipe import FilePersonas, GridPersonas, Recipe, Resolved, TemplatePersonas
 from prefloom.schemas.splits import split_of
 
 Grid = dict[str, dict[str, list[str]]]
@@ -41,7 +40,7 @@ def sample_personas(job: ShardJob) -> ShardReport:
             case TemplatePersonas():
                 kept += [p for p in _from_template(source) if sieve.admit(p, p.persona_id, p.description)]
             case FilePersonas():
-                kept += _from_file(source, recipe.seed, sieve)
+                kept += _from_file(source, job.run.resolved, sieve)
     if not kept:
         raise InputError("recipe", "personas", found="no persona left", expected="at least one description that is not empty")
     splits = _splits([persona.persona_id for persona in kept], recipe)
@@ -111,7 +110,8 @@ def _draws(seed: int, stage: str, count: int) -> Any:
 
 
 def _read_grid(source: GridPersonas) -> Grid:
-    path = Path(source.path) if source.path else Path(str(files("prefloom.data") / "seeds" / "traits.yaml"))
+    assert source.path, "resolve fills in the shipped grid"
+    path = Path(source.path)
     try:
         grid = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -132,16 +132,11 @@ def _from_template(source: TemplatePersonas) -> Iterator[Persona]:
         yield _persona(inline(source.text, traits), "template", traits)
 
 
-def _from_file(source: FilePersonas, seed: int, sieve: Sieve) -> list[Persona]:
+def _from_file(source: FilePersonas, resolved: Resolved, sieve: Sieve) -> list[Persona]:
     fields = source.fields
     columns = [name for name in (fields.description, fields.id) if name]
-    kept = []
-    for _, row in inputs.rows(Path(source.path), columns):
+    rows = []
+    for _, row in inputs.rows(Path(source.path), columns, resolved.inputs[source.path]):
         persona = _persona((row[fields.description] or "").strip(), "file", {}, row[fields.id] if fields.id else None)
-        if sieve.admit(persona, persona.persona_id, persona.description):
-            kept.append(persona)
-    wanted = source.count or len(kept)
-    if wanted > len(kept):
-        raise InputError(source.path, found=f"{len(kept)} distinct personas", expected=f"count: {wanted}")
-    order = np.argsort(draw(seed, "personas", keys(p.persona_id for p in kept)), kind="stable")
-    return [kept[i] for i in order[:wanted]]
+        rows.append((persona.persona_id, persona.description, persona))
+    return draw_distinct(sieve, rows, resolved.recipe.seed, source.count, source.path)

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from prefloom.flows.dataset import inputs, stages
+from prefloom.flows.dataset import inputs, manifest, stages
 from prefloom.flows.dataset.run import Run
 from prefloom.flows.engines import open_engine
 from prefloom.prompts import load
 from prefloom.schemas.errors import InputError
 from prefloom.schemas.manifest import StageEntry
-from prefloom.schemas.recipe import FileCandidates, FilePersonas, FilePrompts, Resolved, SocietyModel
+from prefloom.schemas.recipe import FileCandidates, FilePersonas, FilePrompts, Resolved, SocietyModel, portable
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,6 @@ class Materials:
 
     templates: Mapping[str, str]
     models: Mapping[str, str]
-
-    def portable(self) -> dict[str, str]:
-        """The templates without machine paths: a template file goes by its bare name."""
-        return {Path(name).name if name.endswith(".md") else name: digest for name, digest in self.templates.items()}
 
 
 def materials(resolved: Resolved) -> Materials:
@@ -68,9 +64,20 @@ def fresh(run: Run, stage: stages.Stage, uses: Materials) -> StageEntry | None:
     return entry
 
 
+def composed(run: Run, uses: Materials) -> bytes | None:
+    """What the manifest has to say now, or None while a stage is unfinished."""
+    return manifest.compose(run, {portable(name): digest for name, digest in uses.templates.items()}, uses.models)
+
+
 def is_finished(run: Run, uses: Materials) -> bool:
-    """Whether a build of this run would do nothing."""
-    return run.store.exists(stages.MANIFEST) and all(fresh(run, stage, uses) for stage in stages.STAGES)
+    """Whether a build of this run would do nothing. InputError if it is finished but not good enough for the recipe's limits."""
+    if not run.store.exists("recipe.resolved.yaml") or not manifest.stands(run, composed(run, uses)):
+        return False
+    entries = [(stage, fresh(run, stage, uses)) for stage in stages.STAGES]
+    for stage, entry in entries:
+        if entry is not None:
+            stages.check_outcome(stage, entry, run.resolved.recipe.limits.failures)
+    return all(entry for _, entry in entries)
 
 
 def has_failures(run: Run) -> bool:

@@ -1,17 +1,23 @@
-r"""Small questions about texts, asked by more than one stage.
+"""Small questions about texts, asked by more than one stage, and the sieve that keeps the first of each.
 
-normal("  Hello,\nWORLD ")  ->  "hello, world"        latin_share("Привет!")  ->  0.0
+latin_share("Привет!")  ->  0.0
 is_refusal("I'm sorry, but I can't help with that.")   ->  True
 """
 
 import re
 import unicodedata
+from collections.abc import Iterable
+from typing import TypeVar
 
+import numpy as np
 import polars as pl
 
 from prefloom.flows.dataset import tables
+from prefloom.schemas.errors import InputError
+from prefloom.schemas.ids import draw, keys
 from prefloom.schemas.label import Rejected
 from prefloom.schemas.record import Record
+from prefloom.schemas.texts import is_blank, normal
 
 _REFUSAL = re.compile(
     r"\s*(?:i['’]?m sorry,? (?:but )?|i apologi[sz]e,? (?:but )?|sorry,? (?:but )?|unfortunately,? )?"
@@ -20,11 +26,6 @@ _REFUSAL = re.compile(
     r"(?:help|assist|provide|answer|comply|fulfil|fulfill|support|do that|create|write|engage|discuss|give)",
     re.IGNORECASE,
 )
-
-
-def normal(text: str) -> str:
-    """Case, white space and Unicode form removed: what makes two texts the same to a reader."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def is_refusal(text: str) -> bool:
@@ -53,9 +54,9 @@ class Sieve:
 
     def admit(self, row: Record, row_id: str, text: str, group: str = "") -> bool:
         """Whether the row is the first of its kind within its group."""
-        form = normal(text)
-        if not form:
+        if is_blank(text):
             return self.reject(row, row_id, "empty", "no text")
+        form = normal(text)
         first = self._seen.get((group, form))
         if first is not None:
             return self.reject(row, row_id, "duplicate", "same text up to case and white space", duplicate_of=first)
@@ -80,3 +81,24 @@ class Sieve:
     def rejected(self) -> pl.DataFrame:
         """What was rejected so far, as a table of Rejected."""
         return tables.frame(Rejected, self._rejected)
+
+
+Row = TypeVar("Row", bound=Record)
+
+
+def draw_distinct(sieve: Sieve, rows: Iterable[tuple[str, str, Row]], seed: int, count: int | None, where: str) -> list[Row]:
+    """From (id, text, row) triples the `count` distinct ones with the lowest draws (all for None). Raising `count` keeps the earlier ones.
+
+    Rows are taken in the order of their draws until there are enough; those after that are not looked at. InputError if there are too few.
+    """
+    triples = list(rows)
+    kept: list[Row] = []
+    for place in np.argsort(draw(seed, sieve.stage, keys(row_id for row_id, _, _ in triples)), kind="stable"):
+        if len(kept) == count:
+            return kept
+        row_id, text, row = triples[place]
+        if sieve.admit(row, row_id, text):
+            kept.append(row)
+    if count is not None and len(kept) < count:
+        raise InputError(where, found=f"{len(kept)} distinct {sieve.stage}", expected=f"count: {count}")
+    return kept

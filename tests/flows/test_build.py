@@ -177,6 +177,58 @@ def test_damaged_files_of_an_unfinished_stage_are_made_again(copy: Path) -> None
     assert bytes_of(copy) == before
 
 
+def test_what_a_finished_build_has_lost_is_made_again(copy: Path) -> None:
+    before, out = bytes_of(copy), copy.parent.parent
+    shutil.rmtree(copy / "rejected")
+    assert usage(build(out, *SMALL), "judgements")[0] == 0
+    assert bytes_of(copy) == before
+    (copy / "manifest.json").write_text("")
+    assert build(out, *SMALL)["status"] == "built"
+    assert bytes_of(copy) == before
+    (copy / "labels" / "part-00001.parquet").unlink()
+    shutil.copy(copy / "labels" / "part-00000.parquet", copy / "labels" / "part-00077.parquet")
+    shutil.copy(copy / "labels" / "part-00000.parquet", copy / "labels" / "part-00001.parquet")
+    damaged = bytearray((copy / "labels" / "part-00002.parquet").read_bytes())
+    damaged[-40:-8] = bytes(32)
+    (copy / "labels" / "part-00002.parquet").write_bytes(damaged)
+    build(out, *SMALL)
+    assert bytes_of(copy) == before
+    (copy / "recipe.resolved.yaml").unlink()
+    build(out, *SMALL)
+    assert (copy / "recipe.resolved.yaml").exists()
+
+
+def test_a_finished_build_answers_for_its_limits(small: Path) -> None:
+    refused = prefloom("build", *SMALL, "--set", "limits.failures=0", "--out", str(small.parent.parent), check=False)
+    assert refused.returncode == 2
+    assert "judgements: limits.failures" in refused.stderr
+
+
+def test_when_nobody_is_asked_the_build_says_so(tmp_path: Path) -> None:
+    none = ["personas.0.count=1", "prompts.0.count=1", "splits.validation=0.5", "splits.test=0.49", "name=cell"]
+    overrides = [part for value in none for part in ("--set", value)]
+    for seed in range(40):
+        done = prefloom("build", "demo", *overrides, "--set", f"seed={seed}", "--out", str(tmp_path), check=False)
+        assert "Traceback" not in done.stderr
+        if done.returncode:
+            assert "judgements: found nothing left of 0 readings" in done.stderr
+            return
+    raise AssertionError("no seed put the pair into a cell that is never asked")
+
+
+@pytest.mark.parametrize("out", ["a::b", "g[1]", "~x"])
+def test_odd_folder_names_are_taken_to_the_letter(tmp_path: Path, out: str) -> None:
+    done = json.loads(prefloom("build", *SMALL, "--out", str(tmp_path / out), "--json").stdout)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [out]
+    prefloom("validate", done["dataset"])
+
+
+def test_an_output_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("")
+    done = prefloom("build", *SMALL, "--out", str(tmp_path / "out"), check=False)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+
+
 def test_ctrl_c_ends_the_build_and_its_server(tmp_path: Path) -> None:
     environment = {k: v for k, v in os.environ.items() if k != "PREFECT_API_URL"} | {"PREFECT_HOME": str(tmp_path / "p")}
     command = [sys.executable, "-m", "prefloom.flows.cli", "build", "demo", "--out", str(tmp_path)]

@@ -43,6 +43,10 @@ def test_values_must_be_exactly_the_inputs() -> None:
         ("---\ninputs: [a]\n---\n{{ a }}", "no message"),
         ("---\ninputs: [a]\n---\n## user\n{{ a", "Jinja"),
         ("---\n: [\n---\n## user\nx", "front matter"),
+        ("---\ninputs: [1, a]\n---\n## user\n{{ a }}", "the variables used"),
+        ("---\ninputs: [a]\n---\n## user\n{% if a %}\n## user\n{% endif %}", "Jinja body"),
+        ("---\ninputs: [a]\n---\n## user\n{{ a | nofilter }}", "nofilter"),
+        ("---\ninputs: [a]\n---\n## user\n{{ a }}\n## system\n{{ 1 / 0 }}", "division"),
     ],
 )
 def test_broken_templates_are_named(tmp_path: Path, text: str, words: str) -> None:
@@ -91,3 +95,15 @@ def test_a_forged_fence_stays_inside() -> None:
 
 def test_an_unclosed_fence_swallows_nothing() -> None:
     assert fenced("<first-000000000000>\nnever closed\n" + fence("x", "second")) == {"second": "x"}
+
+
+def test_a_template_that_fails_on_its_values_is_named(tmp_path: Path) -> None:
+    template = load(write(tmp_path, "---\ninputs: [a]\n---\n## user\n{{ a.b.c }}"))
+    with pytest.raises(InputError, match=r"mine\.md"):
+        template.render(a="x")
+    with pytest.raises(InputError, match="renders with its values"):
+        inline("{{ x + 1 }}", {"x": "y"})
+    (tmp_path / "mine.md").write_bytes(b"---\n\xff")
+    load.cache_clear()
+    with pytest.raises(InputError, match="not UTF-8"):
+        load(str(tmp_path / "mine.md"))

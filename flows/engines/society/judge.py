@@ -45,7 +45,7 @@ def judge(passages: Mapping[str, str], rubric: str, traits: Mapping[str, float])
     return ("A" if log_odds >= 0 else "B"), logprobs
 
 
-@lru_cache(maxsize=1 << 16)
+@lru_cache(maxsize=2048)
 def _digest(text: str) -> bytes:
     return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).digest()
 

@@ -21,7 +21,7 @@ _ITEM = re.compile(r"\s*(?:[-*•]|\d{1,2}[.)])\s")
 _UNKNOWN_WORDS = 0.3  # share of a taste that words without a cue may decide
 
 
-@lru_cache(maxsize=1 << 16)
+@lru_cache(maxsize=2048)
 def measure(text: str) -> Vector:
     """Features of an answer, standardised with the constants of features.yaml."""
     words = [word.replace("’", "'") for word in _WORD.findall(text.lower())]
@@ -40,7 +40,7 @@ def measure(text: str) -> Vector:
     return tuple(values)
 
 
-@lru_cache(maxsize=1 << 16)
+@lru_cache(maxsize=1 << 14)
 def taste(description: str) -> Vector:
     """Leaning towards each feature, within [-1.5, 1.5]: +1 or -1 per cue, and a little from every other word."""
     text = description.lower()

@@ -28,10 +28,11 @@ def test_paths_are_relative_to_the_recipe(recipe: Path, monkeypatch: pytest.Monk
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
-    assert list(resolve(str(recipe)).inputs) == [str(tmp_path / "people.csv")]
+    assert resolve(str(recipe)).recipe.personas[0].path == str(tmp_path / "people.csv")
     (elsewhere / "other.csv").write_text("description\nA judge.\n")
     overridden = resolve(str(recipe), ["personas.0.path=other.csv"])
-    assert list(overridden.inputs) == [str(elsewhere / "other.csv")]
+    assert overridden.recipe.personas[0].path == str(elsewhere / "other.csv")
+    assert len(overridden.inputs) == 2, "the shipped seeds are an input too"
 
 
 def test_content_moves_the_fingerprint_and_place_does_not(recipe: Path) -> None:
@@ -64,7 +65,19 @@ def test_overrides_reach_lists_sections_and_values(recipe: Path) -> None:
         ("personas.0.path=/", "the folder /"),
         ("judgements.model=k", "no model 'k' under models"),
         ("run.workers=[", "a YAML value"),
-        ("candidates.source=modles", "candidates"),
+        ("candidates.source=modles", "candidates.source: found 'modles'"),
+        ("0=1", "unknown key '0'"),
+        ("name=2020-02-30", "a YAML value"),
+        ("name=2020-02-03", "text, numbers, lists and mappings"),
+        ("name=!!int abc", "a YAML value"),
+        ("name={? [a, b] : 1}", "YAML"),
+        ("name=" + "[" * 3000, "a YAML value"),
+        ('candidates.views=["\\ud800"]', "text, numbers, lists and mappings"),
+        ('personas.0.path="a\\0b"', "personas.0.path"),
+        ("seed=18446744073709551616", "seed"),
+        ("candidates.temperature=.inf", "candidates.temperature"),
+        ("judgements.templates=[judge/pairwise, judge/pairwise]", "stands there twice"),
+        ("judgements.templates=[a/x.md, b/x.md]", "'x.md' stands there twice"),
     ],
 )
 def test_mistakes_in_overrides_are_named(recipe: Path, override: str, words: str) -> None:
@@ -98,3 +111,25 @@ def test_shipped_recipes_go_by_name() -> None:
         resolve("dmeo")
     with pytest.raises(InputError, match="a folder"):
         resolve("/tmp")
+
+
+def test_the_users_own_words_may_be_called_path_or_end_in_md(recipe: Path) -> None:
+    overrides = ["models.path={engine: society}", "candidates.models=[j, path]", "candidates.views=[as in a/style.md]"]
+    resolved = resolve(str(recipe), overrides)
+    assert resolved.recipe.candidates.views == ["as in a/style.md"]  # type: ignore[union-attr]
+    other = resolve(str(recipe), [*overrides[:2], "candidates.views=[as in b/style.md]"])
+    assert other.fingerprint != resolved.fingerprint
+
+
+def test_too_long_a_name_is_no_recipe() -> None:
+    with pytest.raises(InputError, match="recipe"):
+        resolve("x" * 5000)
+
+
+def test_where_a_template_lies_changes_nothing(recipe: Path, tmp_path: Path) -> None:
+    prints = set()
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "mine.md").write_text("---\ninputs: []\n---\n## user\nx\n")
+        prints.add(resolve(str(recipe), [f"judgements.templates=[{tmp_path}/{name}/mine.md]"]).fingerprint)
+    assert len(prints) == 1

@@ -11,6 +11,7 @@ from prefloom.flows.dataset import tables
 from prefloom.flows.dataset.store import Store
 from prefloom.flows.dataset.validate import RECORDS, validate
 from prefloom.schemas.errors import InputError
+from prefloom.schemas.ids import content_hash
 from prefloom.schemas.manifest import Manifest
 
 
@@ -28,6 +29,8 @@ def edit(run: Path, table: str, change: Callable[[pl.DataFrame], pl.DataFrame], 
     for file in manifest.files:
         if file.path == name:
             file.bytes, file.sha256, file.rows = (run / name).stat().st_size, store.sha256(name), tables.rows(store, name)
+    for entry in manifest.stages.values():
+        entry.digest = content_hash([(file.path, file.sha256) for file in entry.files])
     (run / "manifest.json").write_text(manifest.model_dump_json())
 
 
@@ -38,7 +41,7 @@ def first_row(column: str, value: pl.Expr) -> Callable[[pl.DataFrame], pl.DataFr
 def test_an_untouched_dataset_is_valid(small: Path) -> None:
     assert problems(small) == {}
     assert [check.name for check in validate(Store(str(small)))] == [
-        "files", "schemas", "links", "accounting", "splits", "labels", "preferences", "exports",
+        "files", "schemas", "ids", "links", "accounting", "splits", "judgements", "labels", "preferences", "exports",
     ]  # fmt: skip
 
 
@@ -59,7 +62,21 @@ def test_an_untouched_dataset_is_valid(small: Path) -> None:
         ("judgements", first_row("persona_id", pl.lit("ffffffffffffffff")), "links", "name nothing in personas"),
         ("preferences", first_row("chosen_id", pl.col("rejected_id")), "preferences", "break chosen_id"),
         ("preferences", first_row("split", pl.lit("validation")), "preferences", "break split"),
-        ("preferences", lambda f: f.slice(1), "preferences", "are not the labels"),
+        ("preferences", lambda f: f.slice(1), "preferences", "preferences and rejected labels"),
+        ("preferences", first_row("probability", pl.lit(0.01)), "preferences", "break probability"),
+        ("preferences", first_row("probability", pl.lit(float("nan"))), "preferences", "break probability"),
+        ("labels", lambda f: f.with_columns(consistency=1.0), "labels", "wrong consistency"),
+        ("labels", first_row("prompt_id", pl.col("prompt_id").last()), "links", "another prompt than their comparison"),
+        ("judgements", first_row("mass", pl.lit(7.0)), "judgements", "no probability"),
+        ("judgements", first_row("template", pl.lit("mine")), "judgements", "another template"),
+        ("judgements", first_row("model", pl.lit("gpt")), "judgements", "not by the recipe's judge"),
+        ("comparisons", lambda f: f.with_columns(length_only=True), "preferences", "not what the two texts say"),
+        ("comparisons", first_row("persona_ids", pl.lit(["ffffffffffffffff"])), "links", "name nothing in personas"),
+        ("personas", lambda f: f.with_columns(pl.col("description").shift(1, fill_value="x")), "ids", "do not say what their id says"),
+        ("prompts", first_row("text", pl.lit("another task")), "ids", "do not say what their id says"),
+        ("exports/trl/train", lambda f: pl.concat([f.head(1)] * f.height), "exports", "or not those"),
+        ("exports/trl/train", lambda f: f.with_columns(-pl.col("margin")), "exports", "differ from their preference"),
+        ("exports/trl/train", lambda f: f.with_columns(prompt=pl.col("prompt").list.tail(1)), "exports", "differ from their preference"),
         ("personas", first_row("split", pl.lit("validation")), "splits", "not the hash"),
         ("candidates", first_row("prompt_id", pl.lit("ffffffffffffffff")), "links", "name nothing in prompts"),
         ("exports/trl/train", first_row("chosen", pl.col("rejected")), "exports", "differ from their preference"),
@@ -104,6 +121,8 @@ def test_a_table_with_other_columns_is_named(copy: Path) -> None:
     for file in manifest["stages"]["prompts"]["files"]:
         if file["path"] == name:
             file |= {"bytes": (copy / name).stat().st_size, "sha256": Store(str(copy)).sha256(name)}
+    files = manifest["stages"]["prompts"]["files"]
+    manifest["stages"]["prompts"]["digest"] = content_hash([(file["path"], file["sha256"]) for file in files])
     (copy / "manifest.json").write_text(json.dumps(manifest))
     assert f"{name} differs from" in problems(copy)["schemas"][0]
 
@@ -127,6 +146,9 @@ def test_a_manifest_that_points_elsewhere_is_refused(copy: Path) -> None:
 
 def test_a_manifest_with_another_recipe_is_refused(copy: Path) -> None:
     manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["recipe"]["checks"]["labels"]["min_mass"] = 0.4
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    assert "fingerprint is not that of the recipe" in problems(copy)["files"][0]
     manifest["recipe"]["checks"]["labels"]["min_mass"] = "most"
     (copy / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(InputError, match=r"recipe\.checks\.labels\.min_mass"):

@@ -83,3 +83,50 @@ def test_cut_off_answers_are_rejected(tmp_path: Path) -> None:
 def test_a_file_that_links_to_nothing_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no value that names a prompt"):
         imported(tmp_path, [{"q": "99", "text": "x"}], {"prompt_id": "q", "model": None})
+
+
+def test_an_id_must_mean_one_prompt(tmp_path: Path) -> None:
+    twice = [{"q": "1", "text": "How do I boil an egg?"}, {"q": "1", "text": "How do I pay my taxes?"}]
+    prompts = [{"source": "file", "path": jsonl(tmp_path / "p.jsonl", twice), "fields": {"text": "text", "id": "q"}}]
+    with pytest.raises(InputError, match="line 2: found the id '1' a second time, with another text"):
+        run_stage(tmp_path / "out", "prompts", prompts=prompts)
+
+
+def test_answers_to_either_id_of_one_text_are_linked(tmp_path: Path) -> None:
+    same = [{"q": "1", "text": "How do I boil an egg?"}, {"q": "2", "text": "How do I boil an egg?"}]
+    answers = [{"q": "1", "text": "In water."}, {"q": "2", "text": "Slowly."}]
+    prompts = [{"source": "file", "path": jsonl(tmp_path / "p.jsonl", same), "fields": {"text": "text", "id": "q"}}]
+    source = {"source": "file", "path": jsonl(tmp_path / "a.jsonl", answers), "fields": {"prompt_id": "q", "model": None}}
+    run = run_stage(tmp_path / "out", "candidates", prompts=prompts, candidates=source)
+    assert sorted(table(run, "candidates")["text"]) == ["In water.", "Slowly."]
+    assert table(run, "rejected")["reason"].to_list() == ["duplicate"]
+
+
+def test_a_prompt_that_is_not_drawn_shadows_nobody(tmp_path: Path) -> None:
+    shipped = Path(__file__).parents[3] / "data" / "seeds" / "prompts.jsonl"
+    sources = [{"source": "seeds", "count": 1}, {"source": "file", "path": str(shipped)}]
+    run = run_stage(tmp_path, "prompts", prompts=sources)
+    assert table(run, "prompts").height == 120
+    assert table(run, "rejected")["duplicate_of"].is_in(table(run, "prompts")["prompt_id"].to_list()).all()
+
+
+def test_two_names_of_one_model_are_asked_once(tmp_path: Path) -> None:
+    models = {"one": {"engine": "society", "character": "terse"}, "two": {"engine": "society", "character": "terse"}}
+    models["judge"] = {"engine": "society", "character": "judge"}
+    source = {"source": "models", "models": ["one", "two"]}
+    run = run_stage(tmp_path, "candidates", models=models, candidates=source)
+    (journal,) = (tmp_path / "journal").glob("society_terse*")
+    asked = [line for path in journal.glob("open-*") for line in path.read_text().splitlines()]
+    assert len(asked) == 10
+    assert set(table(run, "rejected")["reason"]) == {"duplicate"}
+
+
+def test_a_file_that_changes_after_it_was_hashed_is_refused(tmp_path: Path) -> None:
+    from prefloom.flows.dataset.inputs import file_sha256, rows
+
+    path = Path(jsonl(tmp_path / "p.jsonl", PROMPTS))
+    before = file_sha256(path)
+    assert len(list(rows(path, ["text"], before))) == 6
+    path.write_text(path.read_text() + '{"q": "9", "text": "late"}\n')
+    with pytest.raises(InputError, match="other content than when the build began"):
+        list(rows(path, ["text"], before))

@@ -7,9 +7,10 @@ import polars as pl
 import pytest
 
 from prefloom.flows.steps.personas import _walk
-from prefloom.flows.steps.texts import Sieve, is_refusal, latin_share, normal
+from prefloom.flows.steps.texts import Sieve, is_refusal, latin_share
 from prefloom.schemas.errors import InputError
 from prefloom.schemas.prompt import Prompt
+from prefloom.schemas.texts import is_blank, length_only, normal
 from tests.helpers import run_stage, table
 
 
@@ -84,6 +85,9 @@ def test_the_walk_is_the_same_for_every_count() -> None:
 
 def test_small_questions_about_texts() -> None:
     assert normal("  Héllo,\n WORLD\u00a0") == "héllo, world"
+    assert is_blank(" \u200b\x00\n")
+    assert not is_blank("🦉")
+    assert length_only("Yes.", "yes.  And more")
     assert latin_share("Привет, мир") == 0
     assert latin_share("naïve café 123") == 1
     assert latin_share("12345") == 1
