@@ -140,15 +140,23 @@ def is_whole(store: Store, done: StageEntry) -> bool:
 
 def begin(run: Run, stage: Stage, stage_hash: str, discard: bool = False) -> None:
     """Open a stage: the folder stops being a dataset, files made of something else go; finished shards stay unless `discard`."""
+    earlier = entry(run.store, stage.name)
+    recorded = {file.path: file.sha256 for file in earlier.files} if earlier else {}
     run.store.remove(MANIFEST)
     run.store.remove(f"{stage.name}/_stage.json")
-    parts = stage.parts(run.resolved.recipe)
     for pattern in stage.patterns():
         for name in run.store.list(pattern):
-            footer, index = tables.metadata(run.store, name), name.removesuffix(".parquet")[-5:]
-            mine = (footer.get("prefloom.stage_hash"), footer.get("prefloom.file")) == (stage_hash, name)
-            if discard or not mine or not index.isdigit() or int(index) >= parts:
+            if discard or not _belongs(run, stage, stage_hash, name, recorded.get(name)):
                 run.store.remove(name)
+
+
+def _belongs(run: Run, stage: Stage, stage_hash: str, name: str, recorded: str | None) -> bool:
+    """Whether a file was made of what the stage is made of now, for the place where it lies, and is as it was when last recorded."""
+    footer, index = tables.metadata(run.store, name), name.removesuffix(".parquet")[-5:]
+    made_for = (footer.get("prefloom.stage_hash"), footer.get("prefloom.file"))
+    if made_for != (stage_hash, name) or not index.isdigit() or int(index) >= stage.parts(run.resolved.recipe):
+        return False
+    return recorded is None or run.store.sha256(name) == recorded
 
 
 def finish(run: Run, stage: Stage, stage_hash: str, report: ShardReport) -> StageEntry:
