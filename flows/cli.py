@@ -17,6 +17,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from prefloom.schemas.errors import InputError
+from prefloom.schemas.texts import visible
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -141,7 +142,7 @@ def show(
 
 
 def _say(as_json: bool, value: dict[str, Any], text: str) -> None:
-    sys.stdout.write((json.dumps(value, ensure_ascii=True) if as_json else text) + "\n")
+    sys.stdout.write((json.dumps(value, ensure_ascii=True) if as_json else visible(text)) + "\n")
 
 
 def _log_to_stderr(silent: bool) -> None:
@@ -171,7 +172,8 @@ def main(run: Callable[[], Any] = app) -> None:
 def _refuse(error: InputError) -> NoReturn:
     if "--json" in sys.argv:
         sys.stdout.write(json.dumps({"error": str(error)}) + "\n")
-    sys.stderr.write(f"prefloom: {error}\n")
+    line = " ".join(visible(str(error)).splitlines())  # names and values in it may come from anybody's file
+    sys.stderr.write(f"prefloom: {line}\n")
     sys.exit(2)
 
 

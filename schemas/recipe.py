@@ -22,11 +22,16 @@ from prefloom.schemas.ids import content_hash
 
 FINGERPRINT_VERSION = 1
 
-# What does not change the data, and so not the fingerprint either.
+# Sections that do not change the data, and so not the fingerprint either.
 EXCLUDED: dict[str, str] = {
     "run": "how fast a build goes, not what it makes: any number of workers gives the same bytes",
     "limits": "decides whether a build may finish, not what is in it",
-    "path": "where an input lies does not matter; the hash of its content stands in its place",
+}
+# Values that depend on the machine, and what the fingerprint takes in their place.
+REPLACED: dict[str, str] = {
+    "path": "the hash of the file's content: where it lies does not matter",
+    "template": "the bare name of a template file; its content is in the hash of the stage that renders it",
+    "templates": "the same, one by one",
 }
 
 
@@ -288,7 +293,7 @@ class Resolved(BaseModel):
 
     def data(self, *sections: str) -> dict[str, Any]:
         """The data-relevant part of the recipe, or of the named sections ('checks.labels' names a part of a section)."""
-        everything = self.recipe.model_dump(mode="json", exclude={"run", "limits"})
+        everything = self.recipe.model_dump(mode="json", exclude=set(EXCLUDED))
         if not sections:
             whole: dict[str, Any] = self._portable(everything)
             return whole
@@ -300,9 +305,9 @@ class Resolved(BaseModel):
             return {name: value if name in OPAQUE else self._portable(value, name) for name, value in node.items()}
         if isinstance(node, list):
             return [self._portable(item, key) for item in node]
-        if key == "path":
-            return self.inputs[node] if node else node
-        return portable(node) if key in ("template", "templates") else node
+        if node is None or key not in REPLACED:
+            return node
+        return self.inputs[node] if key == "path" else portable(node)
 
     @property
     def fingerprint(self) -> str:

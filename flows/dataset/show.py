@@ -6,7 +6,6 @@ What models wrote is printed with control and direction characters made visible,
 """
 
 import textwrap
-import unicodedata
 from typing import Any
 
 from prefloom.flows.dataset import manifest, stages, tables
@@ -15,6 +14,7 @@ from prefloom.schemas.candidate import Candidate
 from prefloom.schemas.label import Preference
 from prefloom.schemas.persona import Persona
 from prefloom.schemas.prompt import Prompt
+from prefloom.schemas.texts import visible
 
 LONGEST = 600  # characters of an answer that are shown
 
@@ -66,11 +66,6 @@ def text(report: dict[str, Any], width: int = 100) -> str:
         lines += [f"  {'label':<10}{by}, probability {row['probability']:.2f}, margin {row['margin']:.2f}, split {row['split']}"]
         lines += [*_paragraph("chosen", row["chosen"], width), *_paragraph("rejected", row["rejected"], width)]
     return "\n".join(lines)
-
-
-def visible(value: str) -> str:
-    r"""The text with control, direction and zero-width characters written as \x1b or \u202e; line breaks stay."""
-    return "".join(c if c == "\n" or unicodedata.category(c)[0] != "C" else c.encode("unicode_escape").decode() for c in value)
 
 
 def _paragraph(title: str, value: str, width: int) -> list[str]:

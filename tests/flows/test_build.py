@@ -311,6 +311,15 @@ def test_mistakes_end_in_one_line_and_exit_code_2(arguments: list[str], words: s
     assert words in json.loads(as_json.stdout)["error"]
 
 
+def test_an_error_about_a_hostile_file_cannot_move_the_cursor(tmp_path: Path) -> None:
+    (tmp_path / "p.jsonl").write_text(json.dumps({"text\x1b[2J\n": "a"}) + "\n")
+    overrides = ["--set", f"prompts.0={{source: file, path: {tmp_path}/p.jsonl}}", "--out", str(tmp_path / "out")]
+    done = prefloom("build", "demo", *overrides, check=False)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "\x1b" not in done.stderr
+    assert "\\x1b[2J" in done.stderr
+
+
 def test_every_command_speaks_json(small: Path) -> None:
     assert json.loads(prefloom("validate", str(small), "--json").stdout)["valid"] is True
     shown = json.loads(prefloom("show", str(small), "--json", "-n", "2").stdout)

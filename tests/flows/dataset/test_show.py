@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from prefloom.flows.dataset.show import overview, sample, text, visible
+from prefloom.flows.dataset.show import overview, sample, text
 from prefloom.flows.dataset.store import Store
+from prefloom.schemas.texts import visible
 
 
 def test_rows_carry_their_texts(small: Path) -> None:
