@@ -68,6 +68,7 @@ def build(
     run = Run.create(Path(out), resolve(recipe, set_ or ()))
     uses = plan.materials(run.resolved)
     if plan.is_finished(run, uses) and not (retry_failed and plan.has_failures(run)):
+        plan.check_outcomes(run)
         _say(as_json, {"dataset": str(run.folder), "status": "already built"}, f"{run.folder} is already built; nothing to do")
         return
     plan.probe_inputs(run.resolved)

@@ -38,7 +38,13 @@ def rows(path: Path, columns: Sequence[str], sha256: str | None = None) -> Itera
         yield place, {column: _text(path, place, column, raw.get(column)) for column in columns}
     if empty:
         raise InputError(str(path), found="no rows", expected="at least one")
-    if sha256 and file_sha256(path) != sha256:
+    if sha256:
+        expect_unchanged(path, sha256)
+
+
+def expect_unchanged(path: Path, sha256: str) -> None:
+    """InputError if a file that has just been read is not the one that was resolved."""
+    if file_sha256(path) != sha256:
         raise InputError(str(path), found="other content than when the build began", expected="a file that does not change; build again")
 
 

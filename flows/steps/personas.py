@@ -36,7 +36,7 @@ def sample_personas(job: ShardJob) -> ShardReport:
     for source in recipe.personas:
         match source:
             case GridPersonas():
-                kept += _from_grid(source, recipe.seed, sieve)
+                kept += _from_grid(source, job.run.resolved, sieve)
             case TemplatePersonas():
                 kept += [p for p in _from_template(source) if sieve.admit(p, p.persona_id, p.description)]
             case FilePersonas():
@@ -66,9 +66,9 @@ def _persona(description: str, source: str, traits: dict[str, str], source_id: s
     )
 
 
-def _from_grid(source: GridPersonas, seed: int, sieve: Sieve) -> list[Persona]:
+def _from_grid(source: GridPersonas, resolved: Resolved, sieve: Sieve) -> list[Persona]:
     """Walk the grid until `count` distinct descriptions are there. A combination that comes twice is skipped, not rejected."""
-    grid = _read_grid(source)
+    grid = _read_grid(source, resolved)
     template = expect_inputs(source.template, frozenset(grid))
     limit = 1
     for values in grid.values():
@@ -79,7 +79,7 @@ def _from_grid(source: GridPersonas, seed: int, sieve: Sieve) -> list[Persona]:
         )
     kept: list[Persona] = []
     seen: set[str] = set()
-    for traits, wordings in itertools.islice(_walk(grid, seed), 100 * source.count):
+    for traits, wordings in itertools.islice(_walk(grid, resolved.recipe.seed), 100 * source.count):
         if len(kept) == source.count:
             return kept
         description = template.render(**wordings)[-1][1]
@@ -109,13 +109,14 @@ def _draws(seed: int, stage: str, count: int) -> Any:
     return draw(seed, stage, np.arange(count, dtype=np.uint64))
 
 
-def _read_grid(source: GridPersonas) -> Grid:
+def _read_grid(source: GridPersonas, resolved: Resolved) -> Grid:
     assert source.path, "resolve fills in the shipped grid"
     path = Path(source.path)
     try:
         grid = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(str(path), found=str(error), expected="YAML: trait -> value -> list of wordings") from None
+    inputs.expect_unchanged(path, resolved.inputs[source.path])
     whole = isinstance(grid, dict) and grid and all(isinstance(values, dict) and values for values in grid.values())
     if not whole or not all(
         isinstance(wordings, list) and wordings and all(isinstance(w, str) for w in wordings)

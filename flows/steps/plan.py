@@ -70,14 +70,17 @@ def composed(run: Run, uses: Materials) -> bytes | None:
 
 
 def is_finished(run: Run, uses: Materials) -> bool:
-    """Whether a build of this run would do nothing. InputError if it is finished but not good enough for the recipe's limits."""
+    """Whether a build of this run would do nothing."""
     if not run.store.exists("recipe.resolved.yaml") or not manifest.stands(run, composed(run, uses)):
         return False
-    entries = [(stage, fresh(run, stage, uses)) for stage in stages.STAGES]
-    for stage, entry in entries:
-        if entry is not None:
+    return all(fresh(run, stage, uses) for stage in stages.STAGES)
+
+
+def check_outcomes(run: Run) -> None:
+    """InputError if a finished run is not good enough for the limits that the recipe now has."""
+    for stage in stages.STAGES:
+        if entry := stages.entry(run.store, stage.name):
             stages.check_outcome(stage, entry, run.resolved.recipe.limits.failures)
-    return all(entry for _, entry in entries)
 
 
 def has_failures(run: Run) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -198,10 +199,15 @@ def test_what_a_finished_build_has_lost_is_made_again(copy: Path) -> None:
     assert (copy / "recipe.resolved.yaml").exists()
 
 
-def test_a_finished_build_answers_for_its_limits(small: Path) -> None:
-    refused = prefloom("build", *SMALL, "--set", "limits.failures=0", "--out", str(small.parent.parent), check=False)
+def test_a_finished_build_answers_for_its_limits(copy: Path) -> None:
+    refused = prefloom("build", *SMALL, "--set", "limits.failures=0", "--out", str(copy.parent.parent), check=False)
     assert refused.returncode == 2
     assert "judgements: limits.failures" in refused.stderr
+    # The society refuses the same readings again, but they are asked, and the limit is still named.
+    again = prefloom("build", *SMALL, "--set", "limits.failures=0", "--out", str(copy.parent.parent), "--retry-failed", check=False)
+    assert again.returncode == 2
+    assert "0 from the journal" not in again.stderr
+    assert re.search(r"judgements +\d+ readings kept, \d+ rejected .*asked [1-9]", again.stderr)
 
 
 def test_when_nobody_is_asked_the_build_says_so(tmp_path: Path) -> None:
