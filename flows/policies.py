@@ -19,6 +19,7 @@ ENVIRONMENT = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
     "PREFECT_LOGGING_LEVEL": "CRITICAL",
+    "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",  # a build that is refused ends before Prefect has sent its events; that is no error
     "PREFECT_LOGGING_TO_API_ENABLED": "false",
 }
 
