@@ -24,7 +24,7 @@ unit: .venv/installed
 	$(BIN)/python -m pytest
 
 bench: .venv/installed
-	$(BIN)/python tests/benchmarks/throughput.py
+	$(BIN)/python -m tests.benchmarks.throughput
 
 schema: .venv/installed
 	$(BIN)/python -m prefloom.schemas.recipe > data/recipes/recipe.schema.json

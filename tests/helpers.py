@@ -1,5 +1,6 @@
 """Stages without Prefect: what a flow does with a stage, in a plain loop."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,16 @@ from prefloom.flows.steps.prompts import collect_prompts
 from prefloom.schemas.recipe import Recipe, Resolved
 
 Step = Callable[[ShardJob], ShardReport]
+STEPS: dict[str, Step] = {
+    "personas": sample_personas,
+    "prompts": collect_prompts,
+    "candidates": generate_candidates,
+    "comparisons": choose_comparisons,
+    "judgements": judge_comparisons,
+    "labels": aggregate_labels,
+    "preferences": check_labels,
+    "exports": export_preferences,
+}
 BASE: dict[str, Any] = {
     "name": "test",
     "models": {"terse": {"engine": "society", "character": "terse"}, "judge": {"engine": "society", "character": "judge"}},
@@ -45,27 +56,28 @@ def run_stage(root: Path, until: str, **changes: Any) -> Run:
     """Run every stage up to and including `until`; returns the run."""
     run = Run.create(root, resolved(**changes))
     run.store_recipe()
-    recipe, uses = run.resolved.recipe, plan.materials(run.resolved)
-    imported = recipe.candidates.source == "file"
-    steps: dict[str, tuple[Step, int]] = {
-        "personas": (sample_personas, 1),
-        "prompts": (collect_prompts, 1),
-        "candidates": (import_candidates, 1) if imported else (generate_candidates, recipe.shards.prompts),
-        "comparisons": (choose_comparisons, recipe.shards.prompts),
-        "judgements": (judge_comparisons, recipe.shards.prompts),
-        "labels": (aggregate_labels, recipe.shards.personas),
-        "preferences": (check_labels, recipe.shards.personas),
-        "exports": (export_preferences, recipe.shards.personas),
-    }
-    for name, (step, shards) in steps.items():
-        stage = stages.BY_NAME[name]
-        digest = plan.current_hash(run, stage, uses)
-        assert digest
-        stages.begin(run, stage, digest)
-        stages.finish(run, stage, digest, merge([step(ShardJob(str(run.folder), name, i, digest)) for i in range(shards)]))
+    for name in stages.BY_NAME:
+        make(run, name)
         if name == until:
             break
     return run
+
+
+def make(run: Run, name: str) -> tuple[ShardReport, float]:
+    """Make one stage, its shards one after another; (report, seconds of its steps)."""
+    stage, uses, recipe = stages.BY_NAME[name], plan.materials(run.resolved), run.resolved.recipe
+    step = import_candidates if name == "candidates" and recipe.candidates.source == "file" else STEPS[name]
+    jobs = 1 if step in (sample_personas, collect_prompts, import_candidates) else stage.parts(recipe)
+    digest = plan.current_hash(run, stage, uses)
+    assert digest
+    stages.begin(run, stage, digest)
+    began = time.perf_counter()
+    report = merge([step(ShardJob(str(run.folder), name, index, digest)) for index in range(jobs)])
+    seconds = time.perf_counter() - began
+    for model in stage.models(recipe):
+        run.journal(uses.models[model]).seal()
+    stages.finish(run, stage, digest, report)
+    return report, seconds
 
 
 def table(run: Run, name: str) -> pl.DataFrame:

@@ -1,6 +1,6 @@
 """How fast, how large, and where the time goes. Prints Markdown; nothing here is asserted, machines are noisy.
 
-    python tests/benchmarks/throughput.py [--personas 200] [--prompts 100]        (or: make bench)
+    python -m tests.benchmarks.throughput [--personas 200] [--prompts 100]        (or: make bench)
 
 1. Judgements per second, one process, one thread, no Prefect: from comparison row to journaled and parsed judgement, journal on; beside it,
    in the same minute, the engine alone on every eighth of the same messages, and the same stage again with every answer in the journal.
@@ -23,31 +23,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from prefloom.flows.dataset import stages
 from prefloom.flows.dataset.resolve import resolve
 from prefloom.flows.dataset.run import Run
-from prefloom.flows.dataset.shards import ShardJob, ShardReport, merge
 from prefloom.flows.engines.society import Society
-from prefloom.flows.steps import plan
-from prefloom.flows.steps.candidates import generate_candidates
-from prefloom.flows.steps.comparisons import choose_comparisons
-from prefloom.flows.steps.exports import export_preferences
-from prefloom.flows.steps.judgements import judge_comparisons
-from prefloom.flows.steps.labels import aggregate_labels
-from prefloom.flows.steps.personas import sample_personas
-from prefloom.flows.steps.preferences import check_labels
-from prefloom.flows.steps.prompts import collect_prompts
-
-STEPS: dict[str, Any] = {
-    "personas": sample_personas,
-    "prompts": collect_prompts,
-    "candidates": generate_candidates,
-    "comparisons": choose_comparisons,
-    "judgements": judge_comparisons,
-    "labels": aggregate_labels,
-    "preferences": check_labels,
-    "exports": export_preferences,
-}
+from tests.helpers import STEPS, make
 
 PARTS = {
     ("__init__", "_reply"): "the engine reads and judges",
@@ -58,23 +37,6 @@ PARTS = {
     ("shards", "write"): "Parquet is written",
     ("journal", "seal"): "the journal is sealed",
 }
-
-
-def run_stage(run: Run, name: str) -> tuple[ShardReport, float]:
-    """The stage's shards one after another; (report, seconds)."""
-    shards = run.resolved.recipe.shards
-    count = 1 if name in ("personas", "prompts") else shards.personas if name in ("labels", "preferences", "exports") else shards.prompts
-    stage, uses = stages.BY_NAME[name], plan.materials(run.resolved)
-    digest = plan.current_hash(run, stage, uses)
-    assert digest
-    stages.begin(run, stage, digest)
-    began = time.perf_counter()
-    report = merge([STEPS[name](ShardJob(str(run.folder), name, index, digest)) for index in range(count)])
-    seconds = time.perf_counter() - began
-    for model in stage.models(run.resolved.recipe):
-        run.journal(uses.models[model]).seal()
-    stages.finish(run, stage, digest, report)
-    return report, seconds
 
 
 def engine_alone(requests: list[Any]) -> float:
@@ -100,7 +62,7 @@ def judgements(root: Path, overrides: list[str]) -> None:
     for name in STEPS:
         if name == "judgements":
             Society.answer = spy  # type: ignore[method-assign]
-        report, seconds = run_stage(run, name)
+        report, seconds = make(run, name)
         Society.answer = answer  # type: ignore[method-assign]
         rows.append((name, report.kept, seconds))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -109,7 +71,7 @@ def judgements(root: Path, overrides: list[str]) -> None:
     (run.folder / "judgements" / "_stage.json").unlink()
     for part in (run.folder / "judgements").glob("part-*"):
         part.unlink()
-    _, replay = run_stage(run, "judgements")
+    _, replay = make(run, "judgements")
     print("| one thread, journal on | judgements/s | ratio |\n|---|---|---|")
     print(f"| row -> rendered -> asked -> journaled -> parsed | {judged / took:,.0f} | 1 |")
     print(f"| the engine alone, same minute | {len(seen) / alone:,.0f} | {len(seen) / alone / (judged / took):.2f} |")
@@ -125,7 +87,7 @@ def judgements(root: Path, overrides: list[str]) -> None:
     shutil.rmtree(run.folder / "judgements")
     shutil.rmtree(root / "journal")
     profile.enable()
-    run_stage(run, "judgements")
+    make(run, "judgements")
     profile.disable()
     stats = pstats.Stats(profile)
     total = stats.total_tt  # type: ignore[attr-defined]
