@@ -59,18 +59,17 @@ def build_dataset(recipe: str, out: str = "data", overrides: Sequence[str] = (),
 
 
 def _stages(build: "Build") -> None:
-    recipe = build.run.resolved.recipe
-    by_prompt, by_persona = recipe.shards.prompts, recipe.shards.personas
-    imported = recipe.candidates.source == "file"
-
     build.stage("personas", sample_personas)
-    build.stage("prompts", collect_prompts)
-    build.stage("candidates", *((import_candidates, 1) if imported else (generate_candidates, by_prompt)))
-    build.stage("comparisons", choose_comparisons, by_prompt)
-    build.stage("judgements", judge_comparisons, by_prompt)
-    build.stage("labels", aggregate_labels, by_persona)
-    build.stage("preferences", check_labels, by_persona)
-    build.stage("exports", export_preferences, by_persona)
+    build.stage("prompts", collect_prompts, whole=True)
+    if build.run.resolved.recipe.candidates.source == "file":
+        build.stage("candidates", import_candidates, whole=True)
+    else:
+        build.stage("candidates", generate_candidates)
+    build.stage("comparisons", choose_comparisons)
+    build.stage("judgements", judge_comparisons)
+    build.stage("labels", aggregate_labels)
+    build.stage("preferences", check_labels)
+    build.stage("exports", export_preferences)
     build.finish()
 
 
@@ -85,9 +84,10 @@ class Build:
         self.uses = plan.materials(self.run.resolved)
         self.done: Summary = {}
 
-    def stage(self, name: str, step: Step, shards: int = 1) -> None:
-        """Run the stage's shards unless it is fresh, check its failures against the limit, and write its `_stage.json`."""
-        stage, limit = stages.BY_NAME[name], self.run.resolved.recipe.limits.failures
+    def stage(self, name: str, step: Step, whole: bool = False) -> None:
+        """Make the stage unless it is fresh, by one task per part or one for the `whole`; write `_stage.json`; hold it to the limits."""
+        stage, recipe = stages.BY_NAME[name], self.run.resolved.recipe
+        limit = recipe.limits.failures
         fresh = plan.fresh(self.run, stage, self.uses)
         if fresh and not (self.retry_failed and stage.asks_models and fresh.failures()):
             logger.info("%-12s unchanged: %d %ss", name, fresh.kept, stage.unit)
@@ -98,7 +98,7 @@ class Build:
         retry = self.retry_failed and stage.asks_models
         stages.begin(self.run, stage, stage_hash, discard=retry)
         self._seal(stage)
-        jobs = [ShardJob(str(self.run.folder), name, index, stage_hash, retry) for index in range(shards)]
+        jobs = [ShardJob(str(self.run.folder), name, index, stage_hash, retry) for index in range(1 if whole else stage.parts(recipe))]
         run_shard = task(name=name, task_run_name=name + " {job.index:05d}", **policies.task_options())(timed)
         futures = [run_shard.submit(step, job) for job in jobs]
         wait(futures)

@@ -10,7 +10,6 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -156,10 +155,10 @@ def _log_to_stderr(silent: bool) -> None:
         logger.addHandler(handler)
 
 
-def main(run: Callable[[], Any] = app) -> None:
+def main() -> None:
     """Console script: user errors become one line and exit code 2."""
     try:
-        run()
+        app()
     except OSError as error:
         if error.errno not in _THEIRS:
             raise

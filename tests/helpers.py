@@ -67,7 +67,7 @@ def make(run: Run, name: str) -> tuple[ShardReport, float]:
     """Make one stage, its shards one after another; (report, seconds of its steps)."""
     stage, uses, recipe = stages.BY_NAME[name], plan.materials(run.resolved), run.resolved.recipe
     step = import_candidates if name == "candidates" and recipe.candidates.source == "file" else STEPS[name]
-    jobs = 1 if step in (sample_personas, collect_prompts, import_candidates) else stage.parts(recipe)
+    jobs = 1 if step in (collect_prompts, import_candidates) else stage.parts(recipe)
     digest = plan.current_hash(run, stage, uses)
     assert digest
     stages.begin(run, stage, digest)

@@ -39,6 +39,8 @@ class Journal:
     def load(self, scopes: Sequence[str]) -> dict[str, bytes]:
         """key -> reply (JSON bytes) of every sealed call in these scopes."""
         held: dict[str, bytes] = {}
+        if not scopes:
+            return held
         for name in self.store.list("sealed-*.parquet"):
             near = pl.col("scope").is_between(pl.lit(min(scopes)), pl.lit(max(scopes)))  # skips row groups
             lazy = pl.scan_parquet(self.store.path(name), glob=False).filter(near & pl.col("scope").is_in(list(scopes)))

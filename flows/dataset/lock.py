@@ -1,7 +1,7 @@
 """One build per run folder. The lock dies with its process, however it dies.
 
     with run_lock(Path("data/runs/demo-3b9c…")):
-        …                    # a second build raises InputError: … is being built by pid 4711 on host h since …
+        …                    # a second build raises InputError: another build of it (pid 4711 on h, since …)
 
 The kernel holds the lock (flock), the file beside it only says who the holder is.
 """

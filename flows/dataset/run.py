@@ -1,6 +1,6 @@
 """Where the files of a run lie.
 
-run = Run.open("data/runs/demo-3b9c0f1a2b3c")
+run = Run(Path("data/runs/demo-3b9c0f1a2b3c"))
 run.store      the run folder          run.resolved   its recipe, every default filled in
 run.journal("society/judge@5e1f…")     the calls of one model, shared by all runs under this root
 """

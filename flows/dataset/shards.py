@@ -52,9 +52,9 @@ class ShardJob:
         """The run this shard belongs to."""
         return Run(Path(self.folder))
 
-    def part(self) -> str:
-        """Name of this shard's part."""
-        return f"{self.stage}/part-{self.index:05d}.parquet"
+    def part(self, stage: str | None = None) -> str:
+        """Name of this shard's part, or of the part with the same index of an earlier stage."""
+        return f"{stage or self.stage}/part-{self.index:05d}.parquet"
 
     def beside(self) -> str:
         """Name of the file of its rejected rows."""

@@ -58,7 +58,7 @@ class Session:
 @contextmanager
 def asking(engine: Engine, journal: Journal, scopes: Sequence[str]) -> Iterator[Session]:
     """A session that starts from what the journal holds for these scopes (ids of prompts)."""
-    session = Session(engine, journal, journal.load(scopes) if scopes else {})
+    session = Session(engine, journal, journal.load(scopes))
     try:
         yield session
     finally:

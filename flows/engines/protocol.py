@@ -11,7 +11,7 @@ from typing import Protocol
 
 import orjson
 
-Messages = tuple[tuple[str, str], ...]
+from prefloom.prompts import Messages
 
 
 @dataclass(frozen=True, slots=True)

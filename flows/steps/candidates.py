@@ -10,7 +10,6 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -39,7 +38,7 @@ def generate_candidates(job: ShardJob) -> ShardReport:
     assert isinstance(recipe.candidates, ModelCandidates)
     settings = recipe.candidates
     template = expect_inputs(settings.template, frozenset({"prompt", "view"}))
-    prompts = tables.read(job.run.store, f"prompts/part-{job.index:05d}.parquet", Prompt)
+    prompts = tables.read(job.run.store, job.part("prompts"), Prompt)
     plan = [
         (prompt_id, text, view, sample)
         for prompt_id, text in prompts.select("prompt_id", "text").iter_rows()
@@ -64,8 +63,7 @@ def generate_candidates(job: ShardJob) -> ShardReport:
     kept, refused = _sift((candidate for candidate, reply in answers if not reply.error), recipe.checks.candidates)
     rejected = pl.concat([refused, tables.frame(Rejected, failed)])
     report = job.write(Candidate, kept, rejected, considered=len(answers))
-    usage = merge([session.usage() for session in sessions.values()])
-    return replace(report, asked=usage.asked, from_journal=usage.from_journal, tokens=usage.tokens)
+    return merge([report, *(session.usage() for session in sessions.values())])
 
 
 def _candidate(model: str, prompt_id: str, _: str, view: str | None, sample: int, request: Request, reply: Reply) -> Candidate:

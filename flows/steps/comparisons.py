@@ -31,8 +31,8 @@ def choose_comparisons(job: ShardJob) -> ShardReport:
     store, recipe = job.run.store, job.run.resolved.recipe
     personas = tables.read(store, "personas/part-*.parquet", Persona, ["persona_id", "split"])
     prompts = tables.read(store, "prompts/part-*.parquet", Prompt, ["prompt_id", "split"])
-    mine = tables.read(store, f"prompts/part-{job.index:05d}.parquet", Prompt, ["prompt_id"])["prompt_id"].to_list()
-    candidates = tables.read(store, f"candidates/part-{job.index:05d}.parquet", Candidate, ["prompt_id", "candidate_id", "text"])
+    mine = tables.read(store, job.part("prompts"), Prompt, ["prompt_id"])["prompt_id"].to_list()
+    candidates = tables.read(store, job.part("candidates"), Candidate, ["prompt_id", "candidate_id", "text"])
     answers = {str(prompt[0]): rows.select("candidate_id", "text").rows() for prompt, rows in candidates.group_by("prompt_id")}
 
     settings, ids = recipe.comparisons, personas["persona_id"].to_list()
@@ -66,8 +66,8 @@ def choose_comparisons(job: ShardJob) -> ShardReport:
                     persona_ids=[ids[i] for i in np.flatnonzero(picked[:, place])],
                 )
             )
-    report_frame = tables.frame(Comparison, rows)
-    return job.write(Comparison, report_frame, tables.frame(Rejected, rejected), considered=len(mine), kept=len(mine) - len(rejected))
+    compared = len(mine) - len(rejected)
+    return job.write(Comparison, tables.frame(Comparison, rows), tables.frame(Rejected, rejected), considered=len(mine), kept=compared)
 
 
 def _allowed(personas: list[str], prompts: list[str]) -> NDArray[np.bool_]:

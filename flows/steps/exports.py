@@ -22,7 +22,7 @@ def export_preferences(job: ShardJob) -> ShardReport:
     store, settings = job.run.store, job.run.resolved.recipe.exports.trl
     if settings is None:
         return ShardReport(0, 0, {})
-    preferences = tables.read(store, f"preferences/part-{job.index:05d}.parquet", Preference)
+    preferences = tables.read(store, job.part("preferences"), Preference)
     answers = tables.read(store, "candidates/part-*.parquet", Candidate, ["candidate_id", "text"])
     prompts = tables.read(store, "prompts/part-*.parquet", Prompt, ["prompt_id", "text"])
     system = _system(tables.read(store, "personas/part-*.parquet", Persona, ["persona_id", "description"]), settings.persona)

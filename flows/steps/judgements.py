@@ -8,12 +8,11 @@ It answers with one letter; the log-probabilities of exactly the two letters are
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 
 import polars as pl
 
 from prefloom.flows.dataset import tables
-from prefloom.flows.dataset.shards import ShardJob, ShardReport
+from prefloom.flows.dataset.shards import ShardJob, ShardReport, merge
 from prefloom.flows.engines import open_engine
 from prefloom.flows.engines.asking import asking
 from prefloom.flows.engines.protocol import Reply, Request
@@ -38,11 +37,10 @@ def judge_comparisons(job: ShardJob) -> ShardReport:
     if done := job.done():
         return done
     run, recipe = job.run, job.run.resolved.recipe
-    part = f"part-{job.index:05d}.parquet"
-    rows = tables.read(run.store, f"comparisons/{part}", Comparison).iter_rows(named=True)
+    rows = tables.read(run.store, job.part("comparisons"), Comparison).iter_rows(named=True)
     comparisons = [Comparison.model_construct(None, **row) for row in rows]
-    prompts = _column(tables.read(run.store, f"prompts/{part}", Prompt, ["prompt_id", "text"]))
-    answers = _column(tables.read(run.store, f"candidates/{part}", Candidate, ["candidate_id", "text"]))
+    prompts = _column(tables.read(run.store, job.part("prompts"), Prompt, ["prompt_id", "text"]))
+    answers = _column(tables.read(run.store, job.part("candidates"), Candidate, ["candidate_id", "text"]))
     personas = _column(tables.read(run.store, "personas/part-*.parquet", Persona, ["persona_id", "description"]))
     templates = {name: expect_inputs(name, INPUTS) for name in recipe.judgements.templates}
 
@@ -74,7 +72,7 @@ def judge_comparisons(job: ShardJob) -> ShardReport:
     frame = pl.DataFrame(judgements, schema=list(Judgement.model_fields), orient="row") if judgements else tables.frame(Judgement, [])
     frame = frame.sort("comparison_id", "persona_id", "order", "template", "repeat")
     report = job.write(Judgement, frame, tables.frame(Rejected, failures), considered=len(judgements) + len(failures))
-    return replace(report, asked=session.asked, from_journal=session.from_journal, tokens=session.tokens)
+    return merge([report, session.usage()])
 
 
 def read_letters(reply: Reply) -> tuple[float, float] | str:

@@ -12,6 +12,7 @@ out; a label without any whole template is a failure.
 import polars as pl
 
 from prefloom.flows.dataset import tables
+from prefloom.flows.dataset.invariants import GRID, READING
 from prefloom.flows.dataset.shards import ShardJob, ShardReport
 from prefloom.flows.dataset.store import Store
 from prefloom.schemas.comparison import Comparison, in_order_ab
@@ -20,9 +21,6 @@ from prefloom.schemas.label import Judgement, Label, Rejected
 from prefloom.schemas.persona import Persona
 from prefloom.schemas.prompt import Prompt
 from prefloom.schemas.splits import cells
-
-GRID = 1e-4
-READING = ["persona_id", "comparison_id"]
 
 
 def aggregate_labels(job: ShardJob) -> ShardReport:

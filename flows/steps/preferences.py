@@ -21,7 +21,7 @@ def check_labels(job: ShardJob) -> ShardReport:
         return done
     store, checks = job.run.store, job.run.resolved.recipe.checks.labels
     flags = tables.read(store, "comparisons/part-*.parquet", Comparison, ["comparison_id", "length_only"])
-    labels = tables.read(store, f"labels/part-{job.index:05d}.parquet", Label).join(flags, on="comparison_id", how="left")
+    labels = tables.read(store, job.part("labels"), Label).join(flags, on="comparison_id", how="left")
     labels = labels.sort("persona_id", "comparison_id")
     judged = labels.with_columns(reason(checks).alias("reason"))
     rejected = judged.drop_nulls("reason").select(
