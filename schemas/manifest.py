@@ -11,6 +11,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from prefloom.schemas.usage import Usages
+
 SCHEMA_VERSION = 1
 
 
@@ -50,6 +52,7 @@ class StageEntry(Accounting):
     hash: str = Field(description="Hash of recipe sections, templates, models, STAGE_VERSION and the parents' digests")
     digest: str = Field(description="Hash of its files' paths and sha256: what its children depend on")
     files: list[FileEntry] = Field(description="Files it wrote")
+    usage: Usages = Field(description="Model -> the calls its rows stand on, whenever they were paid for")
 
 
 class Manifest(_Entry):

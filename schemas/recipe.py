@@ -12,10 +12,11 @@
 """
 
 from collections import Counter
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from prefloom.schemas.errors import nearest
 from prefloom.schemas.ids import content_hash
@@ -26,6 +27,8 @@ FINGERPRINT_VERSION = 1
 EXCLUDED: dict[str, str] = {
     "run": "how fast a build goes, not what it makes: any number of workers gives the same bytes",
     "limits": "decides whether a build may finish, not what is in it",
+    "prices": "what the same calls cost",
+    "rates": "what `plan` reckons with before anything is known",
 }
 # Values that depend on the machine, and what the fingerprint takes in their place.
 REPLACED: dict[str, str] = {
@@ -250,6 +253,29 @@ class Limits(Section):
     failures: Share = Field(default=0.05, description="Share of a stage's units that may be lost to failures")
 
 
+def _decimal(value: Any) -> Any:
+    # 0.15 in YAML is a binary fraction; its shortest decimal form is what stood in the file.
+    return Decimal(str(value)) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+Money = Annotated[Decimal, BeforeValidator(_decimal), Field(strict=False, ge=0, allow_inf_nan=False)]
+
+
+class Price(Section):
+    """What a model costs, in US dollars per million tokens, to the decimal."""
+
+    prompt: Money
+    completion: Money
+
+
+class Rate(Section):
+    """What `plan` takes for granted about a model where nothing has been measured yet."""
+
+    calls_per_second: float | None = Field(default=None, gt=0, le=1e9, description="Calls it answers in a second, all workers together")
+    answer_tokens: float | None = Field(default=None, gt=0, le=1e9, description="Tokens of one of its answers, on average")
+    characters_per_token: float = Field(default=4.0, gt=0, le=1000, description="Characters of a prompt that make one token")
+
+
 class Run(Section):
     """How the machine is used."""
 
@@ -272,11 +298,13 @@ class Recipe(Section):
     shards: Shards = Shards()
     exports: Exports = Exports()
     limits: Limits = Limits()
+    prices: dict[str, Price] = Field(default={}, description="Model -> its price per million tokens; for plan, progress and report")
+    rates: dict[str, Rate] = Field(default={}, description="Model -> what `plan` reckons with")
     run: Run = Run()
 
     @model_validator(mode="after")
     def _models_exist(self) -> Self:
-        asked = [*getattr(self.candidates, "models", []), self.judgements.model]
+        asked = [*getattr(self.candidates, "models", []), self.judgements.model, *self.prices, *self.rates]
         for name in asked:
             if name not in self.models:
                 raise ValueError(f"no model '{name}' under models; {nearest(name, self.models)}")

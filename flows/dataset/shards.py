@@ -7,34 +7,47 @@
 The rejected rows are published first and the part last, so a part that exists (with this stage hash in its footer) is a finished shard.
 """
 
-import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 import polars as pl
+from pydantic import TypeAdapter, ValidationError
 
 from prefloom.flows.dataset import tables
 from prefloom.flows.dataset.run import Run
 from prefloom.schemas.ids import shard_of
 from prefloom.schemas.label import Rejected
 from prefloom.schemas.record import Record
+from prefloom.schemas.usage import Usages, total
 
 
 @dataclass(frozen=True)
 class ShardReport:
-    """What a shard did. The accounting is stored with the part; the usage is of this attempt alone."""
+    """What a shard did. Accounting and usage are stored with the part; what was paid, and when, is of this attempt alone."""
 
     considered: int
     kept: int
     rejected: dict[str, int]
+    usage: Usages = field(default_factory=dict)  # the calls its rows stand on, whoever paid for them: the same in every attempt
+    paid: Usages = field(default_factory=dict)  # those of them that this attempt made
     asked: int = 0
     from_journal: int = 0
-    tokens: dict[str, int] = field(default_factory=dict)
     started: float = 0.0
     ended: float = 0.0
+
+
+_ACCOUNTING = TypeAdapter(ShardReport)
+
+
+def accounting(footer: Mapping[str, str]) -> ShardReport | None:
+    """The accounting and usage that a part carries in its footer; None for a file that carries none or that is damaged."""
+    try:
+        return _ACCOUNTING.validate_json(footer["prefloom.accounting"])
+    except (KeyError, ValidationError):
+        return None
 
 
 @dataclass(frozen=True)
@@ -69,23 +82,29 @@ class ShardJob:
         store, name = self.run.store, self.part()
         if not store.exists(name) or (metadata := tables.metadata(store, name)).get("prefloom.stage_hash") != self.stage_hash:
             return None
-        report = ShardReport(**json.loads(metadata["prefloom.accounting"]))
-        return report if not report.rejected or store.exists(self.beside()) else None
+        report = accounting(metadata)
+        return report if report and (not report.rejected or store.exists(self.beside())) else None
 
     def write(
-        self, record: type[Record], data: pl.DataFrame, rejected: pl.DataFrame, considered: int, kept: int | None = None
+        self,
+        record: type[Record],
+        data: pl.DataFrame,
+        rejected: pl.DataFrame,
+        considered: int,
+        kept: int | None = None,
+        usage: Usages | None = None,
     ) -> ShardReport:
         """Publish the shard, rows in the given order. `kept` differs from the row count where the unit is not the row."""
         counts = rejected.group_by("kind", "reason").len().sort("kind", "reason")
         reasons = {f"{kind}/{reason}": n for kind, reason, n in counts.iter_rows()}
-        report = ShardReport(considered, data.height if kept is None else kept, reasons)
-        accounting = {"considered": report.considered, "kept": report.kept, "rejected": report.rejected}
+        report = ShardReport(considered, data.height if kept is None else kept, reasons, usage or {})
+        footer = _ACCOUNTING.dump_json(report, include={"considered", "kept", "rejected", "usage"}).decode()
         store, part, beside = self.run.store, self.part(), self.beside()
         if rejected.height:
             tables.write(store, beside, Rejected, rejected, self.footer(beside))
         else:
             store.remove(beside)  # a killed attempt may have rejected what has been answered since
-        tables.write(store, part, record, data, self.footer(part) | {"prefloom.accounting": json.dumps(accounting)})
+        tables.write(store, part, record, data, self.footer(part) | {"prefloom.accounting": footer})
         return report
 
     def at(self, index: int) -> "ShardJob":
@@ -111,17 +130,16 @@ class ShardJob:
 def merge(reports: Sequence[ShardReport]) -> ShardReport:
     """The sum of shard reports, over the time from the first start to the last end."""
     rejected: Counter[str] = Counter()
-    tokens: Counter[str] = Counter()
     for report in reports:
         rejected.update(report.rejected)
-        tokens.update(report.tokens)
     return ShardReport(
         considered=sum(r.considered for r in reports),
         kept=sum(r.kept for r in reports),
         rejected=dict(sorted(rejected.items())),
+        usage=total(r.usage for r in reports),
+        paid=total(r.paid for r in reports),
         asked=sum(r.asked for r in reports),
         from_journal=sum(r.from_journal for r in reports),
-        tokens=dict(sorted(tokens.items())),
         started=min((r.started for r in reports), default=0.0),
         ended=max((r.ended for r in reports), default=0.0),
     )

@@ -76,7 +76,7 @@ STAGES: tuple[Stage, ...] = (
     Stage("prompts", 1, "prompt", (), ("seed", "prompts", "splits", "shards.prompts")),
     Stage(
         "candidates",
-        1,
+        2,
         "answer",
         ("prompts",),
         ("seed", "candidates", "checks.candidates"),
@@ -86,7 +86,7 @@ STAGES: tuple[Stage, ...] = (
     Stage("comparisons", 1, "prompt", ("personas", "prompts", "candidates"), ("seed", "comparisons")),
     Stage(
         "judgements",
-        1,
+        2,
         "reading",
         ("personas", "prompts", "candidates", "comparisons"),
         ("judgements",),
@@ -169,6 +169,7 @@ def finish(run: Run, stage: Stage, stage_hash: str, report: ShardReport) -> Stag
         considered=report.considered,
         kept=report.kept,
         rejected=report.rejected,
+        usage=report.usage,
     )
     if not done.closed:
         raise RuntimeError(f"{stage.name}: {done.considered} {stage.unit}s considered, {done.kept} kept, rejected {done.rejected}")

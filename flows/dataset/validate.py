@@ -8,7 +8,7 @@ A check with problems names them; nothing is mended. A dataset without a readabl
 import polars as pl
 import pyarrow as pa
 
-from prefloom.flows.dataset import manifest, tables
+from prefloom.flows.dataset import manifest, shards, tables
 from prefloom.flows.dataset.invariants import READING, Check, exports, judgements, labels, preferences
 from prefloom.flows.dataset.stages import STAGES
 from prefloom.flows.dataset.store import Store
@@ -50,7 +50,7 @@ def validate(store: Store) -> list[Check]:
         *checks,
         _ids(data),
         _links(data),
-        _accounting(data, found, recipe),
+        _accounting(store, data, found, recipe),
         _splits(data, recipe),
         judgements(data, recipe),
         labels(data),
@@ -147,7 +147,7 @@ def _links(data: dict[str, pl.DataFrame]) -> Check:
     return check
 
 
-def _accounting(data: dict[str, pl.DataFrame], found: Manifest, recipe: Recipe) -> Check:
+def _accounting(store: Store, data: dict[str, pl.DataFrame], found: Manifest, recipe: Recipe) -> Check:
     check = Check("accounting", "in each stage, considered = kept + rejected, to the row")
     rejected = data["rejected"].group_by("stage", "kind", "reason").len()
     listed = {(stage, f"{kind}/{reason}"): n for stage, kind, reason, n in rejected.iter_rows()}
@@ -170,6 +170,8 @@ def _accounting(data: dict[str, pl.DataFrame], found: Manifest, recipe: Recipe) 
         check.expect(entry.considered == expected, f"{name}: {entry.considered} considered, {expected} by the tables before it")
         kept = data["comparisons"]["prompt_id"].n_unique() if name == "comparisons" else data[name].height if name in data else entry.kept
         check.expect(entry.kept == kept, f"{name}: {entry.kept} kept by the manifest, {kept} in the files")
+        parts = [report for file in entry.files if (report := shards.accounting(tables.metadata(store, file.path)))]
+        check.expect(entry.usage == shards.merge(parts).usage, f"{name}: the usage in the manifest is not the sum of that of its parts")
     return check
 
 

@@ -2,17 +2,19 @@
 
 with asking(engine, run.journal(engine.identity), scopes=prompt_ids) as session:
     replies = session.ask(requests, scopes_of_requests)        # one Reply per request, in order
-session.asked, session.from_journal  ->  (48000, 0)
+session.asked, session.from_journal  ->  (48000, 0)              session.usage  ->  Usage(calls=48000, prompt_tokens=17_000_000, …)
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import orjson
 
 from prefloom.flows.dataset.journal import Journal, Segment
 from prefloom.flows.dataset.shards import ShardReport
 from prefloom.flows.engines.protocol import Engine, Reply, Request
+from prefloom.schemas.usage import Usage
 
 
 class Session:
@@ -23,7 +25,8 @@ class Session:
         self._identity = engine.identity
         self._segment: Segment | None = None
         self.asked = self.from_journal = 0
-        self.tokens = {"prompt": 0, "completion": 0}
+        self.usage = self.paid = Usage()  # of all distinct calls; of those that were not in the journal
+        self._counted: set[str] = set()
 
     def ask(self, requests: Sequence[Request], scopes: Sequence[str], again: Callable[[Reply], bool] | None = None) -> list[Reply]:
         """Replies in the order of the requests. Journaled replies for which `again` holds are asked once more."""
@@ -41,18 +44,26 @@ class Session:
                 segment.append((key, scopes[index], raw) for key, index, _, raw in answered)
                 for key, _, reply, raw in answered:
                     replies[key], self._held[key] = reply, raw
-                    self.tokens["prompt"] += reply.prompt_tokens or 0
-                    self.tokens["completion"] += reply.completion_tokens or 0
+            self.paid += _usage(replies.get(key) for key, _ in missing)
+        self.usage += _usage(replies.get(key) for key in set(keys) - self._counted)
+        self._counted.update(keys)
         return [replies.get(key) or Reply(error="the engine gave no reply") for key in keys]
-
-    def usage(self) -> ShardReport:
-        """What this session asked, as a report without rows."""
-        return ShardReport(0, 0, {}, asked=self.asked, from_journal=self.from_journal, tokens=self.tokens)
 
     def close(self) -> None:
         """Sync what was written."""
         if self._segment:
             self._segment.close()
+
+
+def _usage(replies: Iterable[Reply | None]) -> Usage:
+    calls = prompt = completion = unmetered = 0
+    for reply in replies:
+        calls += 1
+        if reply is None or reply.prompt_tokens is None or reply.completion_tokens is None:
+            unmetered += 1
+        else:
+            prompt, completion = prompt + reply.prompt_tokens, completion + reply.completion_tokens
+    return Usage(calls, prompt, completion, unmetered)
 
 
 @contextmanager
@@ -63,3 +74,13 @@ def asking(engine: Engine, journal: Journal, scopes: Sequence[str]) -> Iterator[
         yield session
     finally:
         session.close()
+
+
+def asked(report: ShardReport, sessions: Mapping[str, Session]) -> ShardReport:
+    """The report with what its sessions, by model, asked and paid."""
+    return replace(
+        report,
+        paid={name: session.paid for name, session in sessions.items()},
+        asked=sum(session.asked for session in sessions.values()),
+        from_journal=sum(session.from_journal for session in sessions.values()),
+    )

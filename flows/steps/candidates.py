@@ -16,9 +16,9 @@ import polars as pl
 
 from prefloom.flows.dataset import inputs, tables
 from prefloom.flows.dataset.run import Run
-from prefloom.flows.dataset.shards import ShardJob, ShardReport, merge
+from prefloom.flows.dataset.shards import ShardJob, ShardReport
 from prefloom.flows.engines import open_engine
-from prefloom.flows.engines.asking import Session, asking
+from prefloom.flows.engines.asking import Session, asked, asking
 from prefloom.flows.engines.protocol import Reply, Request
 from prefloom.flows.steps.texts import Sieve, is_refusal, latin_share
 from prefloom.prompts import expect_inputs
@@ -46,24 +46,26 @@ def generate_candidates(job: ShardJob) -> ShardReport:
         for sample in range(settings.samples)
     ]
     answers: list[tuple[Candidate, Reply]] = []
-    sessions: dict[str, Session] = {}  # two names may be one model, which is not asked twice
+    sessions: dict[str, Session] = {}
+    asked_as: dict[str, str] = {}  # two names may be one model, which is not asked twice
     with ExitStack() as stack:
         for name in settings.models:
             engine = open_engine(recipe.models[name])
-            if engine.identity not in sessions:
+            first = asked_as.setdefault(engine.identity, name)
+            if first == name:
                 session = asking(engine, job.run.journal(engine.identity), prompts["prompt_id"].to_list())
-                sessions[engine.identity] = stack.enter_context(session)
+                sessions[name] = stack.enter_context(session)
             requests = [
                 Request(template.render(prompt=text, view=view), settings.max_tokens, settings.temperature, recipe.seed + sample)
                 for _, text, view, sample in plan
             ]
-            replies = sessions[engine.identity].ask(requests, [row[0] for row in plan], _failed if job.retry_failed else None)
+            replies = sessions[first].ask(requests, [row[0] for row in plan], _failed if job.retry_failed else None)
             answers += [(_candidate(name, *row, ask, reply), reply) for row, ask, reply in zip(plan, requests, replies, strict=True)]
     failed = [_failure(candidate, reply.error) for candidate, reply in answers if reply.error]
     kept, refused = _sift((candidate for candidate, reply in answers if not reply.error), recipe.checks.candidates)
     rejected = pl.concat([refused, tables.frame(Rejected, failed)])
-    report = job.write(Candidate, kept, rejected, considered=len(answers))
-    return merge([report, *(session.usage() for session in sessions.values())])
+    report = job.write(Candidate, kept, rejected, considered=len(answers), usage={name: s.usage for name, s in sessions.items()})
+    return asked(report, sessions)
 
 
 def _candidate(model: str, prompt_id: str, _: str, view: str | None, sample: int, request: Request, reply: Reply) -> Candidate:

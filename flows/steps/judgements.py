@@ -12,9 +12,9 @@ from collections.abc import Iterator
 import polars as pl
 
 from prefloom.flows.dataset import tables
-from prefloom.flows.dataset.shards import ShardJob, ShardReport, merge
+from prefloom.flows.dataset.shards import ShardJob, ShardReport
 from prefloom.flows.engines import open_engine
-from prefloom.flows.engines.asking import asking
+from prefloom.flows.engines.asking import asked, asking
 from prefloom.flows.engines.protocol import Reply, Request
 from prefloom.prompts import expect_inputs
 from prefloom.schemas.candidate import Candidate
@@ -71,8 +71,14 @@ def judge_comparisons(job: ShardJob) -> ShardReport:
                 judgements.append((*row, recipe.judgements.model, *read))
     frame = pl.DataFrame(judgements, schema=list(Judgement.model_fields), orient="row") if judgements else tables.frame(Judgement, [])
     frame = frame.sort("comparison_id", "persona_id", "order", "template", "repeat")
-    report = job.write(Judgement, frame, tables.frame(Rejected, failures), considered=len(judgements) + len(failures))
-    return merge([report, session.usage()])
+    report = job.write(
+        Judgement,
+        frame,
+        tables.frame(Rejected, failures),
+        considered=len(judgements) + len(failures),
+        usage={recipe.judgements.model: session.usage},
+    )
+    return asked(report, {recipe.judgements.model: session})
 
 
 def read_letters(reply: Reply) -> tuple[float, float] | str:

@@ -18,7 +18,7 @@ from prefloom.flows.engines.society.respondent import respond
 from prefloom.prompts.fence import fenced
 from prefloom.schemas.errors import InputError, nearest
 
-SOCIETY_VERSION = 1  # raise it when the code of this folder gives other replies
+SOCIETY_VERSION = 2  # raise it when the code of this folder gives other replies
 BATCH = 256
 
 
@@ -45,9 +45,11 @@ class Society:
         message = request.messages[-1][1]
         passages = fenced(message)
         traits = characters()[self.character]
+        logprobs = None
         if {"first", "second", "persona"} <= passages.keys():
             text, logprobs = judge(passages, request.messages[0][1], traits["judges"])
-            tokens = 1 if logprobs else len(text) // 4
-            return Reply(text, "stop", logprobs, sum(len(m[1]) for m in request.messages) // 4, tokens)
-        text, finish = respond(passages.get("task", message), passages.get("view"), request, self.character, traits["writes"])
-        return Reply(text, finish, None, len(message) // 4, len(text) // 4)
+        else:
+            text = respond(passages.get("task", message), passages.get("view"), request, self.character, traits["writes"])
+        # A token is four characters here, and no reply has more of them than it was allowed.
+        prompt, said = sum(len(content) for _, content in request.messages) // 4, text[: 4 * request.max_tokens]
+        return Reply(said, "stop" if said == text else "length", logprobs, prompt, -(-len(said) // 4))

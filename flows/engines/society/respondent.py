@@ -1,7 +1,7 @@
 r"""How a member of the society answers a task in its own style, bent by the view it was asked to take.
 
     respond("How do I wrap a present neatly?", "a list of steps", request, "terse", {"length": -1.0, …})
-    -> ("Here is what matters about wrap present neatly.\n- Start from …", "stop")
+    -> "Here is what matters about wrap present neatly.\n- Start from …"
 
 It knows nothing about the world: what differs between its answers is style, which is what the society's persons have tastes for.
 """
@@ -19,16 +19,12 @@ from prefloom.flows.engines.society.prose import features, sentences
 from prefloom.flows.engines.society.reading import taste
 
 
-def respond(task: str, view: str | None, request: Request, character: str, habits: Mapping[str, float]) -> tuple[str, str]:
-    """(answer, finish reason). The same request gets the same answer; the seed and the temperature move it."""
+def respond(task: str, view: str | None, request: Request, character: str, habits: Mapping[str, float]) -> str:
+    """The answer, in full. The same request gets the same answer; the seed and the temperature move it."""
     dice = _dice(character, request)
     leaning = dict(zip(features(), taste(view) if view else [0.0] * len(features()), strict=True))
     style = {name: habits[name] + 1.4 * leaning[name] + 0.5 * request.temperature * dice.gauss(0, 1) for name in features()}
-    text = _compose(style, _topic(task), dice)
-    words = text.split(" ")
-    if len(words) > request.max_tokens:
-        return " ".join(words[: request.max_tokens]), "length"
-    return text, "stop"
+    return _compose(style, _topic(task), dice)
 
 
 def _compose(style: Mapping[str, float], topic: str, dice: random.Random) -> str:

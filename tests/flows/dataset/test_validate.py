@@ -153,3 +153,10 @@ def test_a_manifest_with_another_recipe_is_refused(copy: Path) -> None:
     (copy / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(InputError, match=r"recipe\.checks\.labels\.min_mass"):
         validate(Store(str(copy)))
+
+
+def test_a_forged_bill_is_noticed(copy: Path) -> None:
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["stages"]["judgements"]["usage"]["judge"]["prompt_tokens"] -= 1
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    assert problems(copy)["accounting"] == ["judgements: the usage in the manifest is not the sum of that of its parts"]

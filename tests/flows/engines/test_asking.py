@@ -9,6 +9,7 @@ import pytest
 from prefloom.flows.dataset.journal import Journal
 from prefloom.flows.engines.asking import asking
 from prefloom.flows.engines.protocol import Reply, Request
+from prefloom.schemas.usage import Usage
 
 
 class Echo:
@@ -99,3 +100,18 @@ def test_an_engine_that_skips_a_request_is_a_failure_not_a_gap(journal: Journal)
 
     replies = ask(Skips(), journal, REQUESTS)[0]
     assert [reply.error for reply in replies] == ["the engine gave no reply"] * 4 + [None]
+
+
+def test_usage_is_of_distinct_calls_and_what_is_unknown_is_counted_apart(journal: Journal) -> None:
+    class Metered(Echo):
+        def answer(self, requests: Sequence[Request]) -> Iterator[list[tuple[int, Reply]]]:
+            for batch in super().answer(requests):
+                yield [(i, replace(reply, completion_tokens=1) if reply.text != "question 0" else reply) for i, reply in batch]
+
+    whole = Usage(calls=5, prompt_tokens=12, completion_tokens=4, unmetered=1)
+    for paid in (whole, Usage()):
+        journal.seal()
+        with asking(Metered(), journal, ["s1", "s2"]) as session:
+            for chunk in (REQUESTS[:3], REQUESTS[2:], REQUESTS):
+                session.ask(chunk, SCOPES[: len(chunk)])
+        assert (session.usage, session.paid) == (whole, paid)

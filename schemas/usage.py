@@ -1,0 +1,49 @@
+"""What model calls used, and what they cost. Unknown stays unknown: a call without token counts is counted, never guessed.
+
+total = Usage(calls=78596, prompt_tokens=29_400_000, completion_tokens=78_596)
+spend({"judge": total}, {"judge": Price(prompt=0.15, completion=0.60)})  ->  Decimal("4.4571576")
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import astuple
+from decimal import Decimal
+
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
+
+from prefloom.schemas.recipe import Price
+
+PER = Decimal(1_000_000)  # prices are per million tokens
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Usage:
+    """Calls and tokens of one model."""
+
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    unmetered: int = 0  # calls whose reply did not say how many tokens they took; their tokens are in no sum
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+
+Usages = dict[str, Usage]  # by model, as named in the recipe
+
+
+def total(parts: Iterable[Mapping[str, Usage]]) -> Usages:
+    """The sum by model, models in alphabetical order."""
+    result: Usages = {}
+    for part in parts:
+        for model, usage in part.items():
+            result[model] = result.get(model, Usage()) + usage
+    return dict(sorted(result.items()))
+
+
+def spend(usage: Mapping[str, Usage], prices: Mapping[str, Price]) -> Decimal | None:
+    """US dollars for the models that have a price; None if none of those used has one."""
+    priced = [(used, prices[model]) for model, used in usage.items() if model in prices]
+    if not priced:
+        return None
+    return sum((used.prompt_tokens * p.prompt + used.completion_tokens * p.completion for used, p in priced), Decimal(0)) / PER
