@@ -7,6 +7,7 @@ and numbers) and gives back a ShardReport (counts). Killed at any moment, the ne
 """
 
 import logging
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -47,7 +48,7 @@ def build_dataset(recipe: str, out: str = "data", overrides: Sequence[str] = (),
     with run_lock(run.folder):
         run.store.sweep()
         run.store_recipe()
-        executions.begin(run)
+        executions.begin(run, _command(recipe, out, overrides, retry_failed))
         build = Build(run, retry_failed)
         try:
             _stages(build)
@@ -56,6 +57,12 @@ def build_dataset(recipe: str, out: str = "data", overrides: Sequence[str] = (),
             raise
         executions.end(run, "built")
     return build.done
+
+
+def _command(recipe: str, out: str, overrides: Sequence[str], retry_failed: bool) -> str:
+    """What to type to start this build, from where it was started."""
+    options = [part for override in overrides for part in ("--set", override)]
+    return shlex.join(["prefloom", "build", recipe, "--out", out, *options, *(["--retry-failed"] if retry_failed else [])])
 
 
 def _stages(build: "Build") -> None:

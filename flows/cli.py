@@ -141,6 +141,20 @@ def show(
     _say(as_json, report, text(report))
 
 
+@app.command()
+def report(
+    dataset: Annotated[Path, typer.Argument(help="A run folder.")],
+    as_json: AsJson = False,
+) -> None:
+    """Write report.html: what the dataset holds, who disagrees with whom, what it took; one file, no scripts, no network."""
+    from prefloom.flows.dataset.store import Store
+    from prefloom.flows.report.page import NAME, write_report
+
+    size = write_report(Store(str(dataset)))
+    path = dataset / NAME
+    _say(as_json, {"report": str(path), "bytes": size}, f"wrote {path} ({size / 1e6:.1f} MB); open it in a browser")
+
+
 def _say(as_json: bool, value: dict[str, Any], text: str) -> None:
     sys.stdout.write((json.dumps(value, ensure_ascii=True) if as_json else visible(text)) + "\n")
 

@@ -1,7 +1,7 @@
 """run.json: every execution of a build, how far it got, what it asked. About the run, not part of the dataset, and never hashed.
 
-    {"executions": [{"started": "2026-11-20T17:00:01+0000", "host": "h", "pid": 4711, "cpus": 2, "workers": 4, "status": "built",
-      "stages": {"judgements": {"considered": 78596, "kept": 78293, "asked": 78596, "from_journal": 0, …}}}]}
+    {"executions": [{"command": "prefloom build demo", "started": "2026-11-20T17:00:01+0000", "host": "h", "pid": 4711, …,
+      "status": "built", "stages": {"judgements": {"considered": 78596, "kept": 78293, "asked": 78596, "from_journal": 0, …}}}]}
 
 Written when an execution starts, after each stage, and at its end; one that was killed keeps the status "running". What it had asked in
 the stage that it did not finish stands in the journal, call by call.
@@ -14,13 +14,15 @@ import time
 from typing import Any
 
 from prefloom.flows.dataset.run import Run
+from prefloom.flows.dataset.store import Store
 
 NAME = "run.json"
 
 
-def begin(run: Run) -> None:
-    """Append an entry for the execution that starts now. The caller holds the run lock."""
+def begin(run: Run, command: str) -> None:
+    """Append an entry for the execution that starts now, by `command`. The caller holds the run lock."""
     entry = {
+        "command": command,
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "host": socket.gethostname(),
         "pid": os.getpid(),
@@ -29,26 +31,27 @@ def begin(run: Run) -> None:
         "status": "running",
         "stages": {},
     }
-    _write(run, [*_read(run), entry])
+    _write(run, [*read(run.store), entry])
 
 
 def note_stage(run: Run, stage: str, report: dict[str, Any]) -> None:
     """Add a finished stage to the last entry."""
-    entries = _read(run)
+    entries = read(run.store)
     entries[-1]["stages"][stage] = report
     _write(run, entries)
 
 
 def end(run: Run, status: str) -> None:
     """Close the last entry: built, failed or interrupted."""
-    entries = _read(run)
+    entries = read(run.store)
     entries[-1] |= {"status": status, "ended": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
     _write(run, entries)
 
 
-def _read(run: Run) -> list[dict[str, Any]]:
+def read(store: Store) -> list[dict[str, Any]]:
+    """All executions so far, the oldest first."""
     try:
-        entries: list[dict[str, Any]] = json.loads(run.store.read(NAME))["executions"]
+        entries: list[dict[str, Any]] = json.loads(store.read(NAME))["executions"]
     except (FileNotFoundError, ValueError, KeyError):
         return []  # a damaged log of timings is no reason not to build
     return entries

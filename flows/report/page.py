@@ -1,0 +1,81 @@
+"""The report: one HTML page about a finished dataset, for people.
+
+    prefloom report data/runs/demo-3b9c…   ->   data/runs/demo-3b9c…/report.html
+
+The page carries its figures inside, runs no script and asks for nothing: its content security policy forbids both. Texts that models and
+files gave it are escaped, cut, and shown with control and direction characters written out. Figures are bounded, so that a million labels
+make a page of the same size as a thousand.
+"""
+
+from importlib.resources import files
+
+import yaml
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+from pydantic import ValidationError
+
+from prefloom.flows.dataset import executions, manifest, population, statistics
+from prefloom.flows.dataset.store import Store
+from prefloom.flows.report import sections
+from prefloom.flows.report.samples import choose
+from prefloom.schemas.errors import InputError
+from prefloom.schemas.recipe import Price, Resolved
+from prefloom.schemas.texts import visible
+
+NAME = "report.html"
+LONGEST = 1500  # characters of a text that are shown
+
+
+def write_report(store: Store, name: str = NAME) -> int:
+    """Write the page into the run folder; its size in bytes. InputError if the folder holds no dataset."""
+    page = render(store).encode()
+    store.publish(name, lambda file: file.write(page))
+    return len(page)
+
+
+def render(store: Store) -> str:
+    """The page of a finished dataset."""
+    found = manifest.load(store)
+    data, log = statistics.load(store), executions.read(store)
+    votes = population.votes(data)
+    agreement = population.matrix(votes)
+    folder = files("prefloom.flows.report")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"shown": shown, "pct": percent, "n": lambda value: f"{value:,}"}
+    template = environment.from_string((folder / "page.html").read_text(encoding="utf-8"))
+    return template.render(
+        css=Markup((folder / "style.css").read_text(encoding="utf-8")),  # noqa: S704 - our own file
+        name=found.name,
+        fingerprint=found.fingerprint,
+        counts=sections.counts(found, data, votes),
+        funnel=sections.funnel(found),
+        margins=sections.margins(data, manifest.recipe_of(store, found)),
+        orders=sections.orders(data),
+        people=sections.people(data, votes, agreement),
+        answers=sections.answers(data, agreement),
+        samples=choose(data),
+        baselines=sections.baselines(data, votes),
+        usage=sections.usage(found, _prices(store), log),
+        provenance=sections.provenance(store.url, found, log),
+    )
+
+
+def shown(text: object, longest: int = LONGEST) -> str:
+    """Untrusted text for a reader: visible characters, cut, with its length named."""
+    value = str(text)
+    return visible(value[:longest]) + (f" … ({len(value):,} characters)" if len(value) > longest else "")
+
+
+def percent(value: float, digits: int = 0) -> str:
+    """0.314 -> '31 %'; a dash where there is nothing to count."""
+    return "–" if value != value else f"{100 * value:.{digits}f}\u202f%"
+
+
+def _prices(store: Store) -> dict[str, Price]:
+    if not store.exists("recipe.resolved.yaml"):
+        return {}
+    try:
+        return dict(Resolved.model_validate(yaml.safe_load(store.read("recipe.resolved.yaml"))).recipe.prices)
+    except (yaml.YAMLError, ValidationError) as error:
+        advice = "the recipe as `build` wrote it; `build` again to mend it"
+        raise InputError(f"{store.url}/recipe.resolved.yaml", found=str(error).split("\n")[0], expected=advice) from None
