@@ -9,12 +9,15 @@ and numbers) and gives back a ShardReport (counts). Killed at any moment, the ne
 import logging
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from prefect import flow, task
+from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.futures import wait
+from prefect.states import Completed
 
 from prefloom.flows import policies
 from prefloom.flows.dataset import executions, manifest, stages
@@ -22,6 +25,7 @@ from prefloom.flows.dataset.lock import run_lock
 from prefloom.flows.dataset.resolve import resolve
 from prefloom.flows.dataset.run import Run
 from prefloom.flows.dataset.shards import ShardJob, ShardReport, merge
+from prefloom.flows.report.page import NAME, write_report
 from prefloom.flows.steps import plan
 from prefloom.flows.steps.candidates import generate_candidates, import_candidates
 from prefloom.flows.steps.comparisons import choose_comparisons
@@ -31,6 +35,8 @@ from prefloom.flows.steps.labels import aggregate_labels
 from prefloom.flows.steps.personas import sample_personas
 from prefloom.flows.steps.preferences import check_labels
 from prefloom.flows.steps.prompts import collect_prompts
+from prefloom.schemas.recipe import Price
+from prefloom.schemas.usage import money, short, spend, tokens
 
 logger = logging.getLogger("prefloom")
 
@@ -39,10 +45,10 @@ Summary = dict[str, ShardReport]
 
 
 @flow(name="build", flow_run_name="build {recipe}", persist_result=False, validate_parameters=False)
-def build_dataset(recipe: str, out: str = "data", overrides: Sequence[str] = (), retry_failed: bool = False) -> Summary:
+def build_dataset(recipe: str, out: str = "data", overrides: Sequence[str] = (), retry_failed: bool = False) -> Any:
     """Build the dataset of a recipe under `out`, or go on where an earlier build stopped. InputError if another build has the run folder.
 
-    Returns what was done: stage -> report; a stage that was up to date is not in it.
+    Gives what was done: stage -> report; a stage that was up to date is not in it.
     """
     run = Run.create(Path(out), resolve(recipe, overrides))
     with run_lock(run.folder):
@@ -56,7 +62,9 @@ def build_dataset(recipe: str, out: str = "data", overrides: Sequence[str] = (),
             executions.end(run, "interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
             raise
         executions.end(run, "built")
-    return build.done
+        if run.resolved.recipe.run.report:
+            link_report(run)
+    return Completed(message=f"{outcome(run)} in {run.folder}", data=build.done)
 
 
 def _command(recipe: str, out: str, overrides: Sequence[str], retry_failed: bool) -> str:
@@ -97,7 +105,7 @@ class Build:
         limit = recipe.limits.failures
         fresh = plan.fresh(self.run, stage, self.uses)
         if fresh and not (self.retry_failed and stage.asks_models and fresh.failures()):
-            logger.info("%-12s unchanged: %d %ss", name, fresh.kept, stage.unit)
+            logger.info("%-12s unchanged: %s %ss", name, f"{fresh.kept:,}", stage.unit)
             stages.check_outcome(stage, fresh, limit)
             return
         stage_hash = plan.current_hash(self.run, stage, self.uses)
@@ -106,14 +114,16 @@ class Build:
         stages.begin(self.run, stage, stage_hash, discard=retry)
         self._seal(stage)
         jobs = [ShardJob(str(self.run.folder), name, index, stage_hash, retry) for index in range(1 if whole else stage.parts(recipe))]
-        run_shard = task(name=name, task_run_name=name + " {job.index:05d}", **policies.task_options())(timed)
+        run_shard = task(name=name, task_run_name=name + " {job.index:05d}", **policies.task_options())(run_step)
         futures = [run_shard.submit(step, job) for job in jobs]
         wait(futures)
         report = self.done[name] = merge([future.result() for future in futures])
         self._seal(stage)
         finished = stages.finish(self.run, stage, stage_hash, report)
         executions.note_stage(self.run, name, asdict(report))
-        logger.info("%-12s %s", name, describe(report, stage.unit))
+        prices = recipe.prices
+        logger.info("%-12s %s", name, describe(report, stage.unit, prices))
+        create_table_artifact(key=f"{recipe.name}-{name}", table=tabulate(report, prices), description=f"{name} of {self.run.folder}")
         stages.check_outcome(stage, finished, limit)
 
     def _seal(self, stage: stages.Stage) -> None:
@@ -130,17 +140,48 @@ class Build:
             self.run.store.create(stages.MANIFEST, wanted)
 
 
-def timed(step: Step, job: ShardJob) -> ShardReport:
-    """The step's report with the clock around it."""
+def run_step(step: Step, job: ShardJob) -> Any:
+    """One shard as a Prefect task: the step's report with the clock around it, and a state that says what came of it."""
     started = time.time()
-    return replace(step(job), started=started, ended=time.time())
+    report = replace(step(job), started=started, ended=time.time())
+    return Completed(message=describe(report, stages.BY_NAME[job.stage].unit), data=report)
 
 
-def describe(report: ShardReport, unit: str) -> str:
-    """`38995 labels kept, 305 rejected (305 unread), 0.5 s`; with model calls also `asked 78596, 0 from the journal`."""
+@task(name="report", **policies.task_options())
+def link_report(run: Run) -> None:
+    """Write the report and let Prefect point at it."""
+    path = run.folder.absolute() / NAME
+    write_report(run.store)
+    create_link_artifact(
+        key=f"{run.resolved.recipe.name}-report", link=path.as_uri(), link_text=NAME, description=f"{outcome(run)}: `{path}`"
+    )
+
+
+def outcome(run: Run) -> str:
+    """`38,995 labels, 33,663 preferences`."""
+    kept = {name: entry.kept for name in ("labels", "preferences") if (entry := stages.entry(run.store, name))}
+    return ", ".join(f"{count:,} {name}" for name, count in kept.items())
+
+
+def describe(report: ShardReport, unit: str, prices: Mapping[str, Price] | None = None) -> str:
+    """`38,995 labels kept, 305 rejected (305 unread), 0.5 s`; with model calls also `asked 78,596, 0 from the journal, 35.4 M tokens`."""
     rejected = sum(report.rejected.values())
-    reasons = ", ".join(f"{n} {reason.split('/')[1]}" for reason, n in sorted(report.rejected.items(), key=lambda item: -item[1]))
-    text = f"{report.kept} {unit}s kept" + (f", {rejected} rejected ({reasons})" if rejected else "")
+    reasons = ", ".join(f"{n:,} {reason.split('/')[1]}" for reason, n in sorted(report.rejected.items(), key=lambda item: -item[1]))
+    text = f"{report.kept:,} {unit}s kept" + (f", {rejected:,} rejected ({reasons})" if rejected else "")
     if report.asked or report.from_journal:
-        text += f", asked {report.asked}, {report.from_journal} from the journal"
+        text += f", asked {report.asked:,}, {report.from_journal:,} from the journal, {short(tokens(report.paid))} tokens"
+    if (cost := spend(report.paid, prices or {})) is not None:
+        text += f", {money(cost)}"
     return f"{text}, {report.ended - report.started:.1f} s"
+
+
+def tabulate(report: ShardReport, prices: Mapping[str, Price]) -> list[dict[str, str]]:
+    """The report as rows for Prefect's page."""
+    cost = spend(report.paid, prices)
+    rows = {"considered": f"{report.considered:,}", "kept": f"{report.kept:,}"}
+    rows |= {reason.replace("/", ": ").replace("_", " "): f"{count:,}" for reason, count in report.rejected.items()}
+    if report.asked or report.from_journal:
+        rows |= {"asked": f"{report.asked:,}", "from the journal": f"{report.from_journal:,}", "tokens": f"{tokens(report.paid):,}"}
+    rows |= {"spent": money(cost)} if cost is not None else {}
+    rows |= {"seconds": f"{report.ended - report.started:.1f}"}
+    return [{"what": name, "count": value} for name, value in rows.items()]

@@ -7,16 +7,19 @@ Exit codes: 0 done, 1 the dataset is not valid, 2 something the user can mend (o
 
 import errno
 import json
-import logging
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
 import typer
 
 from prefloom.schemas.errors import InputError
 from prefloom.schemas.texts import visible
+
+if TYPE_CHECKING:
+    from prefloom.flows.dataset.run import Run
+    from prefloom.flows.dataset.shards import ShardReport
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -73,10 +76,12 @@ def build(
     plan.probe_inputs(run.resolved)
     with run_lock(run.folder):
         pass  # refuse at once; the flow takes the lock for good
-    _log_to_stderr(silent=as_json)
-    logging.getLogger("prefloom").info("%s: starting Prefect (the first time ever takes about ten seconds)", run.folder)
+    from prefloom.flows.display import Display, shown
+
     try:
-        done = _execute(recipe, out, set_ or [], retry_failed, run.resolved.recipe.run.workers)
+        with shown(Display(run), silent=as_json) as display:
+            display.say(f"{run.folder}: starting Prefect (the first time ever takes about ten seconds)")
+            done = _execute(run, recipe, out, set_ or [], retry_failed)
     except RuntimeError as error:
         if not str(error).startswith("Failed to reach API"):
             raise
@@ -87,11 +92,14 @@ def build(
     seconds, work = time.monotonic() - started, sum(report["ended"] - report["started"] for report in done.values())
     value = {"dataset": str(run.folder), "status": "built", "seconds": round(seconds, 1), "work_seconds": round(work, 1), "stages": done}
     rows = {name: entry.kept for name in ("labels", "preferences") if (entry := stages.entry(run.store, name))}
-    text = f"built {run.folder}: {rows['labels']} labels, {rows['preferences']} preferences, in {seconds:.1f} s"
-    _say(as_json, value | rows, f"{text}, {seconds - work:.1f} s of them to start Prefect and keep its books")
+    text = f"built {run.folder}: {rows['labels']:,} labels, {rows['preferences']:,} preferences, in {seconds:.1f} s"
+    text += f", {seconds - work:.1f} s of them outside the stages: Prefect, hashing, the report"
+    if (run.folder / "report.html").exists():
+        text += f"\nlook at {run.folder / 'report.html'}"
+    _say(as_json, value | rows, text)
 
 
-def _execute(recipe: str, out: str, overrides: list[str], retry_failed: bool, workers: int) -> dict[str, dict[str, Any]]:
+def _execute(run: "Run", recipe: str, out: str, overrides: list[str], retry_failed: bool) -> dict[str, dict[str, Any]]:
     """Run the flow against a Prefect server that lives as long as the build; returns what each stage did."""
     from dataclasses import asdict
 
@@ -102,8 +110,21 @@ def _execute(recipe: str, out: str, overrides: list[str], retry_failed: bool, wo
     with local_server():
         from prefloom.flows.build import build_dataset
 
-        flow = build_dataset.with_options(task_runner=policies.task_runner(workers))
-        return {name: asdict(report) for name, report in flow(recipe, out, overrides, retry_failed).items()}
+        runner = policies.task_runner(run.resolved.recipe.run.workers)
+        flow = build_dataset.with_options(task_runner=runner, flow_run_name=run.folder.name)
+        done = cast("dict[str, ShardReport]", flow(recipe, out, overrides, retry_failed))
+        return {name: asdict(report) for name, report in done.items()}
+
+
+@app.command()
+def watch(dataset: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
+    """Watch a build that something else runs: a schedule, another terminal, another machine on the same file system. Ctrl-C ends it."""
+    from prefloom.flows.dataset.run import Run
+    from prefloom.flows.display import Display, follow
+
+    if not (dataset / "recipe.resolved.yaml").exists():
+        raise InputError(str(dataset), found="no recipe.resolved.yaml", expected="a run folder in which a build has begun")
+    follow(Display(Run(dataset)))
 
 
 @app.command()
@@ -157,16 +178,6 @@ def report(
 
 def _say(as_json: bool, value: dict[str, Any], text: str) -> None:
     sys.stdout.write((json.dumps(value, ensure_ascii=True) if as_json else visible(text)) + "\n")
-
-
-def _log_to_stderr(silent: bool) -> None:
-    logger = logging.getLogger("prefloom")
-    logger.setLevel(logging.CRITICAL if silent else logging.INFO)
-    logger.propagate = False
-    if not logger.handlers:
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("  %(message)s"))
-        logger.addHandler(handler)
 
 
 def main() -> None:

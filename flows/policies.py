@@ -20,7 +20,8 @@ ENVIRONMENT = {
     "DO_NOT_TRACK": "1",
     "PREFECT_LOGGING_LEVEL": "CRITICAL",
     "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",  # a build that is refused ends before Prefect has sent its events; that is no error
-    "PREFECT_LOGGING_TO_API_ENABLED": "false",
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "prefloom",  # our own lines, and only they, stand on the page of a run
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
 }
 
 

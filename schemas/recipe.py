@@ -280,6 +280,7 @@ class Run(Section):
     """How the machine is used."""
 
     workers: Annotated[int, Field(ge=1, le=256)] = 4
+    report: bool = Field(default=True, description="Write report.html when the dataset is finished")
 
 
 class Recipe(Section):

@@ -47,3 +47,21 @@ def spend(usage: Mapping[str, Usage], prices: Mapping[str, Price]) -> Decimal | 
     if not priced:
         return None
     return sum((used.prompt_tokens * p.prompt + used.completion_tokens * p.completion for used, p in priced), Decimal(0)) / PER
+
+
+def tokens(usage: Mapping[str, Usage]) -> int:
+    """Prompt and completion tokens of all models together."""
+    return sum(used.prompt_tokens + used.completion_tokens for used in usage.values())
+
+
+def money(amount: Decimal) -> str:
+    """US dollars for a reader: with cents or, below one dollar, with four decimals."""
+    return f"${amount:,.2f}" if amount >= 1 else f"${amount:.4f}"
+
+
+def short(number: int) -> str:
+    """35425478 -> '35.4 M'."""
+    for size, letter in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if number >= size:
+            return f"{number / size:.1f} {letter}"
+    return str(number)

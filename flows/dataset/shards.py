@@ -17,6 +17,7 @@ import polars as pl
 from pydantic import TypeAdapter, ValidationError
 
 from prefloom.flows.dataset import tables
+from prefloom.flows.dataset.progress import Notes, ShardProgress
 from prefloom.flows.dataset.run import Run
 from prefloom.schemas.ids import shard_of
 from prefloom.schemas.label import Rejected
@@ -83,7 +84,19 @@ class ShardJob:
         if not store.exists(name) or (metadata := tables.metadata(store, name)).get("prefloom.stage_hash") != self.stage_hash:
             return None
         report = accounting(metadata)
-        return report if report and (not report.rejected or store.exists(self.beside())) else None
+        if report is None or (report.rejected and not store.exists(self.beside())):
+            return None
+        self._note(report)
+        return report
+
+    @cached_property
+    def notes(self) -> Notes:
+        """Where this shard tells how far it is."""
+        return Notes(self.run.store, self.stage, self.index)
+
+    def _note(self, report: ShardReport) -> None:
+        rejected = sum(report.rejected.values())
+        self.notes.write(ShardProgress(report.considered, report.considered, report.kept, rejected), last=True)
 
     def write(
         self,
@@ -105,6 +118,7 @@ class ShardJob:
         else:
             store.remove(beside)  # a killed attempt may have rejected what has been answered since
         tables.write(store, part, record, data, self.footer(part) | {"prefloom.accounting": footer})
+        self._note(report)
         return report
 
     def at(self, index: int) -> "ShardJob":

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from prefloom.flows.dataset import tables
+from prefloom.flows.dataset import progress, tables
 from prefloom.flows.dataset.run import Run
 from prefloom.flows.dataset.shards import ShardReport
 from prefloom.flows.dataset.store import Store
@@ -144,6 +144,7 @@ def begin(run: Run, stage: Stage, stage_hash: str, discard: bool = False) -> Non
     recorded = {file.path: file.sha256 for file in earlier.files} if earlier else {}
     run.store.remove(MANIFEST)
     run.store.remove(f"{stage.name}/_stage.json")
+    progress.clear(run.store, stage.name)
     for pattern in stage.patterns():
         for name in run.store.list(pattern):
             if discard or not _belongs(run, stage, stage_hash, name, recorded.get(name)):
@@ -175,6 +176,7 @@ def finish(run: Run, stage: Stage, stage_hash: str, report: ShardReport) -> Stag
         raise RuntimeError(f"{stage.name}: {done.considered} {stage.unit}s considered, {done.kept} kept, rejected {done.rejected}")
     text = done.model_dump_json(indent=1).encode() + b"\n"
     run.store.publish(f"{stage.name}/_stage.json", lambda file: file.write(text))
+    progress.clear(run.store, stage.name)
     return done
 
 

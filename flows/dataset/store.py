@@ -62,6 +62,17 @@ class Store:
             temporary.unlink()
         _sync_folder(target.parent)
 
+    def note(self, name: str, data: bytes) -> None:
+        """Write something that may be lost: whole or not at all for whoever reads it, but not synced."""
+        target = Path(self.path(name))
+        if not self.local:
+            self.fs.pipe_file(self.path(name), data)
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f"{target.name}{TEMPORARY}")
+        temporary.write_bytes(data)
+        temporary.replace(target)
+
     def read(self, name: str) -> bytes:
         """All bytes of a file; FileNotFoundError if there is none."""
         data: bytes = self.fs.cat_file(self.path(name))

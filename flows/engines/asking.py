@@ -5,16 +5,17 @@ with asking(engine, run.journal(engine.identity), scopes=prompt_ids) as session:
 session.asked, session.from_journal  ->  (48000, 0)              session.usage  ->  Usage(calls=48000, prompt_tokens=17_000_000, …)
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
 import orjson
 
 from prefloom.flows.dataset.journal import Journal, Segment
-from prefloom.flows.dataset.shards import ShardReport
+from prefloom.flows.dataset.progress import ShardProgress
+from prefloom.flows.dataset.shards import ShardJob, ShardReport
 from prefloom.flows.engines.protocol import Engine, Reply, Request
-from prefloom.schemas.usage import Usage
+from prefloom.schemas.usage import Usage, Usages
 
 
 class Session:
@@ -24,7 +25,8 @@ class Session:
         self._engine, self._journal, self._held = engine, journal, held
         self._identity = engine.identity
         self._segment: Segment | None = None
-        self.asked = self.from_journal = 0
+        self.asked = self.from_journal = self.in_flight = 0
+        self.changed: Callable[[], None] = lambda: None  # called whenever one of the three has moved
         self.usage = self.paid = Usage()  # of all distinct calls; of those that were not in the journal
         self._counted: set[str] = set()
 
@@ -37,6 +39,8 @@ class Session:
         missing = list({key: i for i, key in enumerate(keys) if key not in replies or key in stale}.items())
         self.asked += len(missing)
         self.from_journal += len(requests) - len(missing)
+        self.in_flight += len(missing)
+        self.changed()
         if missing:
             segment = self._segment = self._segment or self._journal.segment()
             for batch in self._engine.answer([requests[index] for _, index in missing]):
@@ -44,7 +48,10 @@ class Session:
                 segment.append((key, scopes[index], raw) for key, index, _, raw in answered)
                 for key, _, reply, raw in answered:
                     replies[key], self._held[key] = reply, raw
-            self.paid += _usage(replies.get(key) for key, _ in missing)
+                self.paid += _usage(reply for _, _, reply, _ in answered)
+                self.in_flight -= len(answered)
+                self.changed()
+            self.in_flight = 0
         self.usage += _usage(replies.get(key) for key in set(keys) - self._counted)
         self._counted.update(keys)
         return [replies.get(key) or Reply(error="the engine gave no reply") for key in keys]
@@ -76,11 +83,39 @@ def asking(engine: Engine, journal: Journal, scopes: Sequence[str]) -> Iterator[
         session.close()
 
 
-def asked(report: ShardReport, sessions: Mapping[str, Session]) -> ShardReport:
-    """The report with what its sessions, by model, asked and paid."""
-    return replace(
-        report,
-        paid={name: session.paid for name, session in sessions.items()},
-        asked=sum(session.asked for session in sessions.values()),
-        from_journal=sum(session.from_journal for session in sessions.values()),
-    )
+class Meter:
+    """What the sessions of one shard ask and pay: told to the shard's notes while it happens, and to its report at the end."""
+
+    def __init__(self, job: ShardJob, planned: int) -> None:
+        self._notes, self._planned = job.notes, planned
+        self._sessions: dict[str, Session] = {}
+        self._kept = self._rejected = 0
+
+    def follow(self, model: str, session: Session) -> Session:
+        """Count this session under the model's name in the recipe."""
+        self._sessions[model] = session
+        session.changed = self._note
+        return session
+
+    def sorted_out(self, kept: int, rejected: int) -> None:
+        """So many of the answers are usable so far, so many are not."""
+        self._kept, self._rejected = kept, rejected
+        self._note()
+
+    def usage(self) -> Usages:
+        """The calls that the shard stands on, by model."""
+        return {model: session.usage for model, session in self._sessions.items()}
+
+    def billed(self, report: ShardReport) -> ShardReport:
+        """The report with what this attempt asked and paid."""
+        sessions = self._sessions.values()
+        asked, from_journal = sum(session.asked for session in sessions), sum(session.from_journal for session in sessions)
+        return replace(report, paid=self._paid(), asked=asked, from_journal=from_journal)
+
+    def _paid(self) -> Usages:
+        return {model: session.paid for model, session in self._sessions.items()}
+
+    def _note(self) -> None:
+        in_flight = sum(session.in_flight for session in self._sessions.values())
+        done = sum(session.asked + session.from_journal for session in self._sessions.values()) - in_flight
+        self._notes.write(ShardProgress(self._planned, done, self._kept, self._rejected, in_flight, self._paid()))

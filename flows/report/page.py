@@ -21,6 +21,7 @@ from prefloom.flows.report.samples import choose
 from prefloom.schemas.errors import InputError
 from prefloom.schemas.recipe import Price, Resolved
 from prefloom.schemas.texts import visible
+from prefloom.schemas.usage import money
 
 NAME = "report.html"
 LONGEST = 1500  # characters of a text that are shown
@@ -41,7 +42,7 @@ def render(store: Store) -> str:
     agreement = population.matrix(votes)
     folder = files("prefloom.flows.report")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"shown": shown, "pct": percent, "n": lambda value: f"{value:,}"}
+    environment.filters |= {"shown": shown, "pct": percent, "money": money, "n": lambda value: f"{value:,}"}
     template = environment.from_string((folder / "page.html").read_text(encoding="utf-8"))
     return template.render(
         css=Markup((folder / "style.css").read_text(encoding="utf-8")),  # noqa: S704 - our own file

@@ -18,7 +18,7 @@ from prefloom.flows.dataset.stages import BY_NAME
 from prefloom.flows.report import figures
 from prefloom.schemas.manifest import Manifest
 from prefloom.schemas.recipe import Price, Recipe
-from prefloom.schemas.usage import spend, total
+from prefloom.schemas.usage import spend, tokens, total
 
 MOST_VALUES = 8  # values of a trait that are listed
 REASONS = ("inconsistent", "undecided", "low_mass", "length_only")
@@ -174,7 +174,7 @@ def usage(found: Manifest, prices: Mapping[str, Price], executions: Sequence[Sec
             for model, used in entry.usage.items()
         ],
         "calls": sum(used.calls for used in everything.values()),
-        "tokens": sum(used.prompt_tokens + used.completion_tokens for used in everything.values()),
+        "tokens": tokens(everything),
         "unmetered": sum(used.unmetered for used in everything.values()),
         "cost": spend(everything, prices),
         "executions": runs,

@@ -18,7 +18,7 @@ from prefloom.flows.dataset import inputs, tables
 from prefloom.flows.dataset.run import Run
 from prefloom.flows.dataset.shards import ShardJob, ShardReport
 from prefloom.flows.engines import open_engine
-from prefloom.flows.engines.asking import Session, asked, asking
+from prefloom.flows.engines.asking import Meter, Session, asking
 from prefloom.flows.engines.protocol import Reply, Request
 from prefloom.flows.steps.texts import Sieve, is_refusal, latin_share
 from prefloom.prompts import expect_inputs
@@ -47,6 +47,7 @@ def generate_candidates(job: ShardJob) -> ShardReport:
     ]
     answers: list[tuple[Candidate, Reply]] = []
     sessions: dict[str, Session] = {}
+    meter = Meter(job, planned=len(plan) * len(settings.models))
     asked_as: dict[str, str] = {}  # two names may be one model, which is not asked twice
     with ExitStack() as stack:
         for name in settings.models:
@@ -54,7 +55,7 @@ def generate_candidates(job: ShardJob) -> ShardReport:
             first = asked_as.setdefault(engine.identity, name)
             if first == name:
                 session = asking(engine, job.run.journal(engine.identity), prompts["prompt_id"].to_list())
-                sessions[name] = stack.enter_context(session)
+                sessions[name] = meter.follow(name, stack.enter_context(session))
             requests = [
                 Request(template.render(prompt=text, view=view), settings.max_tokens, settings.temperature, recipe.seed + sample)
                 for _, text, view, sample in plan
@@ -64,8 +65,8 @@ def generate_candidates(job: ShardJob) -> ShardReport:
     failed = [_failure(candidate, reply.error) for candidate, reply in answers if reply.error]
     kept, refused = _sift((candidate for candidate, reply in answers if not reply.error), recipe.checks.candidates)
     rejected = pl.concat([refused, tables.frame(Rejected, failed)])
-    report = job.write(Candidate, kept, rejected, considered=len(answers), usage={name: s.usage for name, s in sessions.items()})
-    return asked(report, sessions)
+    report = job.write(Candidate, kept, rejected, considered=len(answers), usage=meter.usage())
+    return meter.billed(report)
 
 
 def _candidate(model: str, prompt_id: str, _: str, view: str | None, sample: int, request: Request, reply: Reply) -> Candidate:

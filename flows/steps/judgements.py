@@ -14,7 +14,7 @@ import polars as pl
 from prefloom.flows.dataset import tables
 from prefloom.flows.dataset.shards import ShardJob, ShardReport
 from prefloom.flows.engines import open_engine
-from prefloom.flows.engines.asking import asked, asking
+from prefloom.flows.engines.asking import Meter, asking
 from prefloom.flows.engines.protocol import Reply, Request
 from prefloom.prompts import expect_inputs
 from prefloom.schemas.candidate import Candidate
@@ -58,7 +58,9 @@ def judge_comparisons(job: ShardJob) -> ShardReport:
     failures: list[Rejected] = []
     engine = open_engine(recipe.models[recipe.judgements.model])
     plan = _plan(comparisons, recipe.judgements.templates)
+    meter = Meter(job, planned=2 * len(templates) * sum(len(comparison.persona_ids) for comparison in comparisons))
     with asking(engine, run.journal(engine.identity), list(prompts)) as session:
+        meter.follow(recipe.judgements.model, session)
         for readings in _chunks(plan, answers):
             scopes = [comparison.prompt_id for comparison, _, _ in readings]
             replies = session.ask([request(reading) for reading in readings], scopes, _failed if job.retry_failed else None)
@@ -69,6 +71,7 @@ def judge_comparisons(job: ShardJob) -> ShardReport:
                     continue
                 row = (persona_id, comparison.comparison_id, comparison.prompt_id, comparison.order, portable(template), 0)
                 judgements.append((*row, recipe.judgements.model, *read))
+            meter.sorted_out(len(judgements), len(failures))
     frame = pl.DataFrame(judgements, schema=list(Judgement.model_fields), orient="row") if judgements else tables.frame(Judgement, [])
     frame = frame.sort("comparison_id", "persona_id", "order", "template", "repeat")
     report = job.write(
@@ -76,9 +79,9 @@ def judge_comparisons(job: ShardJob) -> ShardReport:
         frame,
         tables.frame(Rejected, failures),
         considered=len(judgements) + len(failures),
-        usage={recipe.judgements.model: session.usage},
+        usage=meter.usage(),
     )
-    return asked(report, {recipe.judgements.model: session})
+    return meter.billed(report)
 
 
 def read_letters(reply: Reply) -> tuple[float, float] | str:
