@@ -147,14 +147,14 @@ def run_step(step: Step, job: ShardJob) -> Any:
     return Completed(message=describe(report, stages.BY_NAME[job.stage].unit), data=report)
 
 
-@task(name="report", **policies.task_options())
-def link_report(run: Run) -> None:
+@task(name="report", task_run_name="report", **policies.task_options())
+def link_report(run: Run) -> Any:
     """Write the report and let Prefect point at it."""
     path = run.folder.absolute() / NAME
-    write_report(run.store)
-    create_link_artifact(
-        key=f"{run.resolved.recipe.name}-report", link=path.as_uri(), link_text=NAME, description=f"{outcome(run)}: `{path}`"
-    )
+    size = write_report(run.store)
+    key = f"{run.resolved.recipe.name}-report"
+    create_link_artifact(key=key, link=path.as_uri(), link_text=NAME, description=f"{outcome(run)}: `{path}`")
+    return Completed(message=f"{path}, {size / 1e6:.1f} MB")
 
 
 def outcome(run: Run) -> str:

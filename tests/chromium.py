@@ -5,7 +5,7 @@
         page.screenshot(Path("phone.png"))
         page.requests           # every URL it asked for
 
-`apt-get install --no-install-recommends chromium` (or any Chrome on the PATH); tests that need it are marked `chromium` and skipped without.
+`apt-get install --no-install-recommends chromium`, or any Chrome on the PATH. Tests that need it are marked `chromium` and skipped without.
 """
 
 import base64

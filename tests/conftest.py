@@ -13,7 +13,7 @@ from prefloom.flows.dataset.store import Store
 
 policies.apply_environment()
 
-SMALL = ["demo", "--set", "personas.0.count=30", "--set", "prompts.0.count=20"]
+SMALL = ["demo", "--set", "personas.0.count=30", "--set", "prompts.0.count=20", "--set", "run.report=false"]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -14,7 +14,16 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = ("flows", "prompts", "schemas")
 
 # Lower may not import higher; equal ranks are different rooms that may not import each other.
-RANKS = {"schemas": 0, "flows.dataset": 1, "prompts": 2, "flows.engines": 3, "flows.report": 4, "flows.steps": 4, "flows.trainers": 4, "flows": 5}
+RANKS = {
+    "schemas": 0,
+    "flows.dataset": 1,
+    "prompts": 2,
+    "flows.engines": 3,
+    "flows.report": 4,
+    "flows.steps": 4,
+    "flows.trainers": 4,
+    "flows": 5,
+}
 
 
 def room(module: str) -> str:
@@ -116,6 +125,11 @@ def test_the_wheel_holds_the_package_and_no_run_data(tmp_path: Path) -> None:
     outside = [name for name in names if not name.startswith("prefloom/") and ".dist-info/" not in name]
     assert outside == []
     assert not [name for name in names if name.startswith(("prefloom/data/runs", "prefloom/data/journal", "prefloom/data/t"))]
-    sources = {f"prefloom/{p.relative_to(ROOT)}" for f in FOLDERS for p in (ROOT / f).rglob("*") if p.suffix in {".py", ".md", ".typed", ".html", ".css"}}
+    sources = {
+        f"prefloom/{p.relative_to(ROOT)}"
+        for f in FOLDERS
+        for p in (ROOT / f).rglob("*")
+        if p.suffix in {".py", ".md", ".typed", ".html", ".css"}
+    }
     shipped = {f"prefloom/{p.relative_to(ROOT)}" for f in ("seeds", "recipes", "society") for p in (ROOT / "data" / f).iterdir()}
     assert {name for name in sources | shipped if "__pycache__" not in name} <= set(names)
