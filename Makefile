@@ -1,9 +1,9 @@
 # make demo   environment + install + the main job, validated        make test   environment + the whole test suite
-# make bench  throughput benchmarks                                  make schema the recipe's JSON Schema for editors
+# make bench  throughput benchmarks     make docs  reference pages and JSON Schema     make screenshots  needs a Chromium
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint types unit bench schema clean
+.PHONY: demo test lint types unit bench docs screenshots clean
 
 demo: .venv/installed
 	$(BIN)/prefloom build data/recipes/demo.yaml
@@ -26,8 +26,12 @@ unit: .venv/installed
 bench: .venv/installed
 	$(BIN)/python -m tests.benchmarks.throughput
 
-schema: .venv/installed
+screenshots: .venv/installed
+	$(BIN)/python -m tests.screenshots screenshots
+
+docs: .venv/installed
 	$(BIN)/python -m prefloom.schemas.recipe > data/recipes/recipe.schema.json
+	$(BIN)/python -m prefloom.flows.dataset.reference docs
 
 .venv/installed: pyproject.toml
 	@echo "installing into .venv: about a minute"

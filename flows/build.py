@@ -16,6 +16,7 @@ from typing import Any
 
 from prefect import flow, task
 from prefect.artifacts import create_link_artifact, create_table_artifact
+from prefect.client.schemas import State
 from prefect.futures import wait
 from prefect.states import Completed
 
@@ -45,7 +46,7 @@ Summary = dict[str, ShardReport]
 
 
 @flow(name="build", flow_run_name="build {recipe}", persist_result=False, validate_parameters=False)
-def build_dataset(recipe: str, out: str = "data", overrides: Sequence[str] = (), retry_failed: bool = False) -> Any:
+def build_dataset(recipe: str, out: str = "data", overrides: Sequence[str] = (), retry_failed: bool = False) -> State[Summary]:
     """Build the dataset of a recipe under `out`, or go on where an earlier build stopped. InputError if another build has the run folder.
 
     Gives what was done: stage -> report; a stage that was up to date is not in it.
@@ -148,7 +149,7 @@ def run_step(step: Step, job: ShardJob) -> Any:
 
 
 @task(name="report", task_run_name="report", **policies.task_options())
-def link_report(run: Run) -> Any:
+def link_report(run: Run) -> State[None]:
     """Write the report and let Prefect point at it."""
     path = run.folder.absolute() / NAME
     size = write_report(run.store)

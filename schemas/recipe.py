@@ -73,14 +73,14 @@ class Section(BaseModel):
 class SocietyModel(Section):
     """A member of the built-in simulated society: it needs no weights, no GPU and no network."""
 
-    engine: Literal["society"]
+    engine: Literal["society"] = Field(description="Who runs it")
     character: str = Field(default="scholar", description="Who answers: an entry of data/society/characters.yaml")
 
 
 class GridPersonas(Section):
     """Personas from a grid of traits: every trait balanced, combinations distinct."""
 
-    source: Literal["grid"]
+    source: Literal["grid"] = Field(description="Says which kind of source this is")
     count: Count = Field(description="How many personas; raising it keeps those already there")
     path: str | None = Field(default=None, description="YAML of traits -> values -> wordings (default: the shipped seeds)")
     template: str = Field(default="persona/describe", description="Template that turns traits into a description")
@@ -89,7 +89,7 @@ class GridPersonas(Section):
 class TemplatePersonas(Section):
     """One persona for every combination of the values."""
 
-    source: Literal["template"]
+    source: Literal["template"] = Field(description="Says which kind of source this is")
     text: str = Field(description="Description with {{ variables }}")
     values: dict[str, Annotated[list[str], Field(min_length=1)]] = Field(description="Variable -> its values")
 
@@ -97,15 +97,15 @@ class TemplatePersonas(Section):
 class PersonaFields(Section):
     """Which columns of the file mean what."""
 
-    description: str = "description"
-    id: str | None = None
+    description: str = Field(default="description", description="Column of what a judge reads about the persona")
+    id: str | None = Field(default=None, description="Column of your own id, kept as source_id")
 
 
 class FilePersonas(Section):
     """Personas from a .jsonl, .csv or .parquet file."""
 
-    source: Literal["file"]
-    path: str
+    source: Literal["file"] = Field(description="Says which kind of source this is")
+    path: str = Field(description="A .jsonl, .csv or .parquet file, relative to the recipe")
     count: Count | None = Field(default=None, description="How many of the distinct ones, chosen by hash (default: all)")
     fields: PersonaFields = PersonaFields()
 
@@ -113,47 +113,47 @@ class FilePersonas(Section):
 class SeedPrompts(Section):
     """Prompts that ship with prefloom."""
 
-    source: Literal["seeds"]
+    source: Literal["seeds"] = Field(description="Says which kind of source this is")
     path: str | None = Field(default=None, description="JSONL of text and domain (default: the shipped seeds)")
-    count: Count | None = None
+    count: Count | None = Field(default=None, description="How many of the distinct ones, chosen by hash (default: all)")
 
 
 class PromptFields(Section):
     """Which columns of the file mean what."""
 
-    text: str = "text"
-    id: str | None = None
-    domain: str | None = None
+    text: str = Field(default="text", description="Column of the task")
+    id: str | None = Field(default=None, description="Column of your own id, by which answers may name their prompt")
+    domain: str | None = Field(default=None, description="Column of a topic, for tables and figures")
 
 
 class FilePrompts(Section):
     """Prompts from a .jsonl, .csv or .parquet file."""
 
-    source: Literal["file"]
-    path: str
-    count: Count | None = None
+    source: Literal["file"] = Field(description="Says which kind of source this is")
+    path: str = Field(description="A .jsonl, .csv or .parquet file, relative to the recipe")
+    count: Count | None = Field(default=None, description="How many of the distinct ones, chosen by hash (default: all)")
     fields: PromptFields = PromptFields()
 
 
 class ModelCandidates(Section):
     """Answers written by models: every model, in every view, `samples` times."""
 
-    source: Literal["models"]
+    source: Literal["models"] = Field(description="Says which kind of source this is")
     models: Distinct = Field(min_length=1, description="Names from `models`")
     views: list[str | None] = Field(default=[None], min_length=1, description="Viewpoints or styles asked for; null asks for none")
-    samples: Count = 1
-    temperature: float = Field(default=0.9, ge=0, le=5)
-    max_tokens: Count = 512
-    template: str = "candidate/answer"
+    samples: Count = Field(default=1, description="Answers of each model in each view")
+    temperature: float = Field(default=0.9, ge=0, le=5, description="Sampling temperature")
+    max_tokens: Count = Field(default=512, description="Longest answer, in tokens of the model")
+    template: str = Field(default="candidate/answer", description="Template that puts the task to a model")
 
 
 class CandidateFields(Section):
     """Which columns of the file mean what; a row names its prompt by `prompt_id` or by its `prompt` text."""
 
-    text: str = "text"
-    model: str | None = "model"
-    prompt_id: str | None = None
-    prompt: str | None = None
+    text: str = Field(default="text", description="Column of the answer")
+    model: str | None = Field(default="model", description="Column of the name of who wrote it (null: unknown)")
+    prompt_id: str | None = Field(default=None, description="Column of the prompt's id, as in `prompts.fields.id`")
+    prompt: str | None = Field(default=None, description="Column of the prompt's whole text")
 
     @model_validator(mode="after")
     def _one_link(self) -> Self:
@@ -165,8 +165,8 @@ class CandidateFields(Section):
 class FileCandidates(Section):
     """Answers that already exist, from a .jsonl, .csv or .parquet file."""
 
-    source: Literal["file"]
-    path: str
+    source: Literal["file"] = Field(description="Says which kind of source this is")
+    path: str = Field(description="A .jsonl, .csv or .parquet file, relative to the recipe")
     fields: CandidateFields
 
 
@@ -218,8 +218,8 @@ class Checks(Section):
 class Splits(Section):
     """Shares of personas and of prompts that are set aside."""
 
-    validation: Share = 0.1
-    test: Share = 0.1
+    validation: Share = Field(default=0.1, description="Of personas and of prompts, for choosing settings")
+    test: Share = Field(default=0.1, description="Of personas and of prompts, for measuring")
 
     @model_validator(mode="after")
     def _leave_train(self) -> Self:
@@ -231,8 +231,8 @@ class Splits(Section):
 class Shards(Section):
     """Files per table: prompts to judgements by hash of prompt, labels and preferences by hash of persona."""
 
-    prompts: Annotated[int, Field(ge=1, le=4096)] = 8
-    personas: Annotated[int, Field(ge=1, le=4096)] = 4
+    prompts: int = Field(default=8, ge=1, le=4096, description="Parts of prompts, candidates, comparisons and judgements")
+    personas: int = Field(default=4, ge=1, le=4096, description="Parts of labels, preferences and exports")
 
 
 class TrlExport(Section):
@@ -244,7 +244,7 @@ class TrlExport(Section):
 class Exports(Section):
     """Which views of the dataset are written beside it."""
 
-    trl: TrlExport | None = TrlExport()
+    trl: TrlExport | None = Field(default=TrlExport(), description="For TRL; null writes none")
 
 
 class Limits(Section):
@@ -264,8 +264,8 @@ Money = Annotated[Decimal, BeforeValidator(_decimal), Field(strict=False, ge=0, 
 class Price(Section):
     """What a model costs, in US dollars per million tokens, to the decimal."""
 
-    prompt: Money
-    completion: Money
+    prompt: Money = Field(description="US dollars per million prompt tokens, to the decimal")
+    completion: Money = Field(description="The same for completion tokens")
 
 
 class Rate(Section):
@@ -279,7 +279,7 @@ class Rate(Section):
 class Run(Section):
     """How the machine is used."""
 
-    workers: Annotated[int, Field(ge=1, le=256)] = 4
+    workers: int = Field(default=4, ge=1, le=256, description="Shards worked on at a time")
     report: bool = Field(default=True, description="Write report.html when the dataset is finished")
 
 
@@ -287,11 +287,15 @@ class Recipe(Section):
     """The whole recipe, every default filled in."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$", description="Lower-case letters, digits and hyphens")
-    seed: int = Field(default=0, ge=0, lt=2**53)
-    models: dict[str, SocietyModel]
-    personas: list[Annotated[GridPersonas | TemplatePersonas | FilePersonas, Field(discriminator="source")]] = Field(min_length=1)
-    prompts: list[Annotated[SeedPrompts | FilePrompts, Field(discriminator="source")]] = Field(min_length=1)
-    candidates: Annotated[ModelCandidates | FileCandidates, Field(discriminator="source")]
+    seed: int = Field(default=0, ge=0, lt=2**53, description="Decides every draw; another seed is another dataset")
+    models: dict[str, SocietyModel] = Field(description="Your name for a model -> what answers")
+    personas: list[Annotated[GridPersonas | TemplatePersonas | FilePersonas, Field(discriminator="source")]] = Field(
+        min_length=1, description="Where the personas come from: one or more sources"
+    )
+    prompts: list[Annotated[SeedPrompts | FilePrompts, Field(discriminator="source")]] = Field(
+        min_length=1, description="Where the prompts come from: one or more sources"
+    )
+    candidates: Annotated[ModelCandidates | FileCandidates, Field(discriminator="source", description="Where the answers come from")]
     comparisons: Comparisons = Comparisons()
     judgements: Judgements
     checks: Checks = Checks()

@@ -1,23 +1,26 @@
-"""The README's tables of columns are those of the records."""
+"""What the documents say of tables, recipes and the demo is what the code says."""
 
+import json
 from pathlib import Path
 
 import pytest
 
+from prefloom.flows.dataset import reference
 from prefloom.flows.dataset.resolve import resolve
-from prefloom.flows.dataset.validate import RECORDS
+from prefloom.schemas.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
 
 
-@pytest.mark.parametrize("table", RECORDS)
-def test_every_column_stands_in_the_readme(table: str) -> None:
-    section = README.split(f"**`{table}", 1)[1].split("\n**`", 1)[0]
-    for field in RECORDS[table].arrow_schema():
-        assert f"| `{field.name}` |" in section
-        assert field.metadata[b"description"].decode() in section
+@pytest.mark.parametrize("page", ["tables", "recipe"])
+def test_the_reference_pages_are_those_of_the_code(page: str) -> None:
+    assert (ROOT / "docs" / f"{page}.md").read_text() == getattr(reference, page)(), "run `make docs`"
+
+
+def test_the_schema_for_editors_is_that_of_the_code() -> None:
+    assert json.loads((ROOT / "data/recipes/recipe.schema.json").read_text()) == Recipe.model_json_schema(), "run `make docs`"
 
 
 def test_the_demo_folder_is_named_as_it_is() -> None:
-    assert f"data/runs/demo-{resolve('demo').fingerprint}/" in README
+    for document in ("README.md", "docs/tutorial.md"):
+        assert f"data/runs/demo-{resolve('demo').fingerprint}" in (ROOT / document).read_text()
