@@ -75,7 +75,7 @@ def test_every_default_is_stored() -> None:
 
 def test_the_json_schema_is_up_to_date() -> None:
     stored = json.loads((ROOT / "data/recipes/recipe.schema.json").read_text())
-    assert stored == Recipe.model_json_schema(), "run `make schema`"
+    assert stored == Recipe.model_json_schema(), "run `make docs`"
 
 
 def test_shipped_recipes_are_valid() -> None:
