@@ -13,11 +13,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from prefloom.flows.dataset.inputs import file_sha256
-from prefloom.schemas.errors import InputError, nearest
+from prefloom.flows.dataset.plain import expect_file, load_yaml, read_file
+from prefloom.schemas.errors import InputError, nearest, reason
 from prefloom.schemas.recipe import OPAQUE, Recipe, Resolved
 
 SHIPPED = {"seeds": "prompts.jsonl", "grid": "traits.yaml"}  # what a source without a path reads, in data/seeds/
@@ -73,26 +73,8 @@ def _find(recipe: str) -> Path:
     raise InputError(recipe, found=what, expected=f"a recipe file or the name of a shipped recipe; {nearest(recipe, names)}")
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML that refuses a key given twice, where the standard loader keeps the last in silence."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if isinstance(key, str) and key in seen:
-                raise yaml.MarkedYAMLError(problem=f"the key '{key}' twice", problem_mark=key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        tree = yaml.load(path.read_bytes(), Loader=_Loader)  # noqa: S506 - a subclass of SafeLoader
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
-        place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise InputError(str(path), place, found=problem or str(error), expected="valid YAML") from None
+    tree = load_yaml(read_file(path), str(path))
     if not isinstance(tree, dict):
         raise InputError(str(path), found=f"a YAML {type(tree).__name__}", expected="a mapping with keys such as name, models, personas")
     return tree
@@ -113,8 +95,8 @@ def _override(tree: Any, override: str) -> None:
     if not separator or not dotted:
         raise InputError("--set", found=f"'{override}'", expected="path=value, for example personas.0.count=250")
     try:
-        value = yaml.load(text, Loader=_Loader)  # noqa: S506 - a subclass of SafeLoader
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError):
+        value = load_yaml(text, "--set")
+    except InputError:
         raise InputError("--set", dotted, found=f"'{text}'", expected="a YAML value") from None
     *parents, last = dotted.split(".")
     for part in parents:
@@ -170,10 +152,8 @@ def _is_union_tag(location: tuple[int | str, ...], index: int) -> bool:
 
 
 def _sha256(recipe: str, place: str, name: str) -> str:
+    expect_file(Path(name), recipe, place)
     try:
         return file_sha256(Path(name))
-    except IsADirectoryError:
-        raise InputError(recipe, place, found=f"the folder {name}", expected="a file") from None
-    except (OSError, ValueError) as error:
-        reason = (getattr(error, "strerror", None) or str(error)).lower()
-        raise InputError(recipe, place, found=f"{name}: {reason}", expected="a file that can be read") from None
+    except OSError as error:
+        raise InputError(recipe, place, found=f"{name}: {reason(error)}", expected="a file that can be read") from None

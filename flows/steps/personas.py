@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from prefloom.flows.dataset import inputs, tables
+from prefloom.flows.dataset.plain import load_yaml, read_file
 from prefloom.flows.dataset.shards import ShardJob, ShardReport
 from prefloom.flows.steps.texts import Sieve, draw_distinct
 from prefloom.prompts import expect_inputs, inline
@@ -112,10 +112,7 @@ def _draws(seed: int, stage: str, count: int) -> Any:
 def _read_grid(source: GridPersonas, resolved: Resolved) -> Grid:
     assert source.path, "resolve fills in the shipped grid"
     path = Path(source.path)
-    try:
-        grid = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(str(path), found=str(error), expected="YAML: trait -> value -> list of wordings") from None
+    grid = load_yaml(read_file(path), str(path), expected="YAML: trait -> value -> list of wordings")
     inputs.expect_unchanged(path, resolved.inputs[source.path])
     whole = isinstance(grid, dict) and grid and all(isinstance(values, dict) and values for values in grid.values())
     if not whole or not all(
