@@ -11,6 +11,7 @@
 `python -m prefloom.schemas.recipe > data/recipes/recipe.schema.json` writes the JSON Schema that editors read.
 """
 
+import math
 from collections import Counter
 from decimal import Decimal
 from pathlib import Path
@@ -52,7 +53,8 @@ def _distinct(names: list[str]) -> list[str]:
 Distinct = Annotated[list[str], AfterValidator(_distinct)]
 OPAQUE = ("models", "values", "fields")  # keys below these are the user's own words: a model may be called `path`
 Share = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
+_COMBINATIONS = 1_000_000  # personas that one template may stand for
+Count = Annotated[int, Field(ge=1, le=10**9)]
 
 
 class Section(BaseModel):
@@ -92,6 +94,12 @@ class TemplatePersonas(Section):
     source: Literal["template"] = Field(description="Says which kind of source this is")
     text: str = Field(description="Description with {{ variables }}")
     values: dict[str, Annotated[list[str], Field(min_length=1)]] = Field(description="Variable -> its values")
+
+    @model_validator(mode="after")
+    def _not_too_many(self) -> Self:
+        if (count := math.prod(map(len, self.values.values()))) > _COMBINATIONS:
+            raise ValueError(f"{count:,} combinations of values, more than {_COMBINATIONS:,}")
+        return self
 
 
 class PersonaFields(Section):
@@ -141,7 +149,7 @@ class ModelCandidates(Section):
     source: Literal["models"] = Field(description="Says which kind of source this is")
     models: Distinct = Field(min_length=1, description="Names from `models`")
     views: list[str | None] = Field(default=[None], min_length=1, description="Viewpoints or styles asked for; null asks for none")
-    samples: Count = Field(default=1, description="Answers of each model in each view")
+    samples: int = Field(default=1, ge=1, le=1000, description="Answers of each model in each view")
     temperature: float = Field(default=0.9, ge=0, le=5, description="Sampling temperature")
     max_tokens: Count = Field(default=512, description="Longest answer, in tokens of the model")
     template: str = Field(default="candidate/answer", description="Template that puts the task to a model")

@@ -5,8 +5,10 @@ for line, row in rows(Path("prompts.jsonl"), ["text", "id"]):
     row   -> {"text": "How do I wrap a present neatly?", "id": "30b4"}     every value a string, or None
 """
 
+import codecs
 import csv
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from prefloom.flows.dataset.plain import expect_file
 from prefloom.schemas.errors import InputError, nearest
 
 Row = dict[str, str | None]
@@ -28,13 +31,10 @@ def rows(path: Path, columns: Sequence[str], sha256: str | None = None) -> Itera
     readers = {".jsonl": _jsonl, ".csv": _csv, ".parquet": _parquet}
     if path.suffix not in readers:
         raise InputError(str(path), found=f"the ending '{path.suffix}'", expected="a .jsonl, .csv or .parquet file")
+    expect_file(path)
     empty = True
-    for place, raw in readers[path.suffix](path):
+    for place, raw in readers[path.suffix](path, columns):
         empty = False
-        for column in columns:
-            if column not in raw:
-                header = place if path.suffix == ".jsonl" else "header"
-                raise InputError(str(path), header, found=f"no column '{column}'", expected=nearest(column, map(str, raw)))
         yield place, {column: _text(path, place, column, raw.get(column)) for column in columns}
     if empty:
         raise InputError(str(path), found="no rows", expected="at least one")
@@ -54,52 +54,77 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _expect_columns(path: Path, place: str, columns: Sequence[str], names: Sequence[str]) -> None:
+    """Every column must be there, once: of two with one name nobody can say which is meant."""
+    for column in columns:
+        if column not in names:
+            raise InputError(str(path), place, found=f"no column '{column}'", expected=nearest(column, names))
+        if names.count(column) > 1:
+            raise InputError(str(path), place, found=f"the column '{column}' twice", expected="one of that name")
+
+
 def _text(path: Path, place: str, column: str, value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value
-    if isinstance(value, float) and abs(value) >= 2**53:
-        raise InputError(
-            str(path), f"{place}, column '{column}'", found=f"the number {value}", expected="text: so large a number is not exact"
-        )
+    if isinstance(value, float) and not abs(value) < 2**53:
+        what = "so large a number is not exact" if math.isfinite(value) else "leave the cell empty if there is none"
+        raise InputError(str(path), f"{place}, column '{column}'", found=f"the number {value}", expected=f"text: {what}")
     if isinstance(value, bool | int | float):
         return str(value)
     raise InputError(str(path), f"{place}, column '{column}'", found=f"a {type(value).__name__}", expected="text")
 
 
-def _jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def _jsonl(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
-            if not line.strip():
+            text = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+            if not text.strip():
                 continue
             try:
-                row = orjson.loads(line)
+                row = orjson.loads(text)
             except orjson.JSONDecodeError as error:
                 raise InputError(
                     str(path), f"line {number}", found=f"no valid JSON ({error})", expected="one JSON object per line"
                 ) from None
             if not isinstance(row, dict):
                 raise InputError(str(path), f"line {number}", found=f"a JSON {type(row).__name__}", expected="a JSON object")
+            _expect_columns(path, f"line {number}", columns, list(row))
             yield f"line {number}", row
 
 
-def _csv(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def _csv(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     csv.field_size_limit(1 << 30)
+    number = 0
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            for row in reader:
-                yield f"line {reader.line_num}", {str(k): v for k, v in row.items()}
+            reader = csv.reader(file, strict=True)  # a quote that is not closed would swallow the rows after it
+            header = next(reader, None)
+            if header is None:
+                return
+            if len(header) == 1 and (other := next((mark for mark in ";\t|" if mark in header[0]), None)):
+                raise InputError(str(path), "header", found=f"cells separated by {other!r}", expected="commas between cells")
+            _expect_columns(path, "header", columns, header)
+            for cells in reader:
+                number = reader.line_num
+                if cells and len(cells) != len(header):
+                    expected = f"{len(header)}, as many as the header has"
+                    raise InputError(str(path), f"line {number}", found=f"{len(cells)} cells", expected=expected)
+                if cells:
+                    yield f"line {number}", dict(zip(header, cells, strict=True))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(str(path), found=str(error), expected="a CSV file in UTF-8 with a header line") from None
+        place = f"after line {number}" if number else ""
+        raise InputError(str(path), place, found=str(error), expected="a CSV file in UTF-8 with a header line") from None
 
 
-def _parquet(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def _parquet(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     number = 0
     try:
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches():
+            _expect_columns(path, "header", columns, file.schema_arrow.names)
+            for batch in file.iter_batches(columns=list(columns)):
                 for row in batch.to_pylist():
                     number += 1
                     yield f"row {number}", row
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise InputError(str(path), found=str(error).split("\n")[0], expected="a Parquet file") from None
+        place = f"after row {number}" if number else ""
+        raise InputError(str(path), place, found=str(error).split("\n")[0], expected="a Parquet file") from None

@@ -69,7 +69,7 @@ def _find(recipe: str) -> Path:
     if (shipped / f"{recipe}.yaml").is_file():
         return shipped / f"{recipe}.yaml"
     names = [file.stem for file in shipped.glob("*.yaml")]
-    what = "a folder" if path.is_dir() else "no such file"
+    what = "a folder" if path.is_dir() else "no regular file" if path.exists() else "no such file"
     raise InputError(recipe, found=what, expected=f"a recipe file or the name of a shipped recipe; {nearest(recipe, names)}")
 
 

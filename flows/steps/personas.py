@@ -15,7 +15,7 @@ import numpy as np
 from prefloom.flows.dataset import inputs, tables
 from prefloom.flows.dataset.plain import load_yaml, read_file
 from prefloom.flows.dataset.shards import ShardJob, ShardReport
-from prefloom.flows.steps.texts import Sieve, draw_distinct
+from prefloom.flows.steps.texts import Sieve, draw_distinct, expect_one_meaning
 from prefloom.prompts import expect_inputs, inline
 from prefloom.schemas.errors import InputError
 from prefloom.schemas.ids import content_id, draw
@@ -33,6 +33,7 @@ def sample_personas(job: ShardJob) -> ShardReport:
     recipe = job.run.resolved.recipe
     sieve = Sieve("personas")
     kept: list[Persona] = []
+    named: dict[str, str] = {}
     for source in recipe.personas:
         match source:
             case GridPersonas():
@@ -40,7 +41,7 @@ def sample_personas(job: ShardJob) -> ShardReport:
             case TemplatePersonas():
                 kept += [p for p in _from_template(source) if sieve.admit(p, p.persona_id, p.description)]
             case FilePersonas():
-                kept += _from_file(source, job.run.resolved, sieve)
+                kept += _from_file(source, job.run.resolved, sieve, named)
     if not kept:
         raise InputError("recipe", "personas", found="no persona left", expected="at least one description that is not empty")
     splits = _splits([persona.persona_id for persona in kept], recipe)
@@ -130,11 +131,12 @@ def _from_template(source: TemplatePersonas) -> Iterator[Persona]:
         yield _persona(inline(source.text, traits), "template", traits)
 
 
-def _from_file(source: FilePersonas, resolved: Resolved, sieve: Sieve) -> list[Persona]:
+def _from_file(source: FilePersonas, resolved: Resolved, sieve: Sieve, named: dict[str, str]) -> list[Persona]:
     fields = source.fields
     columns = [name for name in (fields.description, fields.id) if name]
     rows = []
-    for _, row in inputs.rows(Path(source.path), columns, resolved.inputs[source.path]):
+    for place, row in inputs.rows(Path(source.path), columns, resolved.inputs[source.path]):
         persona = _persona((row[fields.description] or "").strip(), "file", {}, row[fields.id] if fields.id else None)
+        expect_one_meaning(named, persona.source_id, persona.persona_id, source.path, place)
         rows.append((persona.persona_id, persona.description, persona))
     return draw_distinct(sieve, rows, resolved.recipe.seed, source.count, source.path)

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from prefloom.flows.dataset import inputs, tables
 from prefloom.flows.dataset.shards import ShardJob, ShardReport
-from prefloom.flows.steps.texts import Sieve, draw_distinct
-from prefloom.schemas.errors import InputError
+from prefloom.flows.steps.texts import Sieve, draw_distinct, expect_one_meaning
 from prefloom.schemas.ids import content_id
 from prefloom.schemas.prompt import Prompt
 from prefloom.schemas.recipe import FilePrompts, PromptFields, Resolved, SeedPrompts
@@ -42,7 +41,6 @@ def _read(source: SeedPrompts | FilePrompts, path: str, resolved: Resolved, name
     for place, row in inputs.rows(Path(path), columns, resolved.inputs[path]):
         text = (row[fields.text] or "").strip()
         prompt_id, source_id = content_id("prompt", text), row[fields.id] if fields.id else None
-        if source_id is not None and named.setdefault(source_id, prompt_id) != prompt_id:
-            raise InputError(path, place, found=f"the id '{source_id}' a second time, with another text", expected="one prompt for each id")
+        expect_one_meaning(named, source_id, prompt_id, path, place)
         domain = (row[fields.domain] if fields.domain else None) or ""
         yield Prompt(prompt_id=prompt_id, text=text, domain=domain, source=source.source, source_id=source_id, split="")

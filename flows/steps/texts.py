@@ -83,6 +83,12 @@ class Sieve:
         return tables.frame(Rejected, self._rejected)
 
 
+def expect_one_meaning(named: dict[str, str], source_id: str | None, row_id: str, where: str, place: str) -> None:
+    """InputError if the user's id already stands for another text; `named` collects which id stands for which row."""
+    if source_id is not None and named.setdefault(source_id, row_id) != row_id:
+        raise InputError(where, place, found=f"the id '{source_id}' a second time, with another text", expected="one text for each id")
+
+
 Row = TypeVar("Row", bound=Record)
 
 
