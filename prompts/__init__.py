@@ -19,11 +19,14 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
-import yaml
-from jinja2 import StrictUndefined, Template, TemplateError, meta
+from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError, meta
+from jinja2.exceptions import SecurityError
+from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from prefloom.flows.dataset.plain import load_yaml, read_file
 from prefloom.prompts.fence import fence
 from prefloom.schemas.errors import InputError, nearest
 from prefloom.schemas.ids import content_hash
@@ -31,13 +34,28 @@ from prefloom.schemas.ids import content_hash
 Messages = tuple[tuple[str, str], ...]
 ROLES = ("system", "user", "assistant")
 
+
 # Autoescape stays off: what is rendered goes to a model, not into a page. Values are never parsed as template syntax.
-_environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
+class _Sandbox(ImmutableSandboxedEnvironment):
+    """A template cannot reach Python; neither can it fill the memory by one product or power."""
+
+    intercepted_binops = frozenset({"*", "**"})
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        size = max(len(side) if isinstance(side, str | list | tuple) else 1 for side in (left, right))
+        factor = max((abs(side) for side in (left, right) if isinstance(side, int)), default=1)
+        if (size * factor > _LARGEST) if operator == "*" else (factor > 1000):
+            raise SecurityError(f"a result of '{operator}' that is too large")
+        return super().call_binop(context, operator, left, right)
+
+
+_LARGEST = 1_000_000
+_environment = _Sandbox(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
 _environment.filters["fence"] = fence
 
 
 # What a template of the user's can do wrong while it is parsed or rendered.
-_RENDERING = (TemplateError, TypeError, ValueError, ArithmeticError, AttributeError, LookupError)
+_RENDERING = (TemplateError, TypeError, ValueError, ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError)
 
 
 def _line(error: Exception) -> str:
@@ -71,11 +89,13 @@ def load(reference: str) -> PromptTemplate:
         raise InputError(reference, found="no front matter", expected="'---', inputs: [...], '---' at the top of the template")
     head, _, body = text[4:].partition("\n---\n")
     try:
-        declared = frozenset(map(str, (yaml.safe_load(head) or {}).get("inputs", [])))
+        front = load_yaml(head, reference, "front matter") or {}
+        declared = frozenset(map(str, front.get("inputs", [])))
         used = meta.find_undeclared_variables(_environment.parse(body))
         messages = tuple((role, _compile(part)) for role, part in _split(reference, body))
-    except (yaml.YAMLError, *_RENDERING) as error:
-        raise InputError(reference, found=_line(error), expected="YAML front matter and a Jinja body") from None
+    except _RENDERING as error:
+        place = f"line {error.lineno + head.count(chr(10)) + 3}" if isinstance(error, TemplateSyntaxError) else ""
+        raise InputError(reference, place, found=_line(error), expected="YAML front matter and a Jinja body") from None
     if declared != used:
         raise InputError(reference, "inputs", found=f"declared {sorted(declared)}", expected=f"the variables used: {sorted(used)}")
     return PromptTemplate(reference, declared, content_hash(text), messages)
@@ -108,8 +128,11 @@ def inline(text: str, values: Mapping[str, str]) -> str:
 
 def _read(reference: str) -> str:
     folder = files("prefloom.prompts")
-    path = Path(reference) if reference.endswith(".md") else Path(str(folder / f"{reference}.md"))
+    mine = reference.endswith(".md")
+    path = Path(reference) if mine else Path(str(folder / f"{reference}.md"))
     try:
+        if mine and path.exists():
+            return read_file(path).decode().replace("\r\n", "\n")
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
         raise InputError(reference, found="bytes that are not UTF-8", expected="a text file") from None
