@@ -13,10 +13,13 @@ import socket
 import time
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from prefloom.flows.dataset.run import Run
 from prefloom.flows.dataset.store import Store
 
 NAME = "run.json"
+_LOG = TypeAdapter(dict[str, list[dict[str, Any]]])
 
 
 def begin(run: Run, command: str) -> None:
@@ -51,10 +54,9 @@ def end(run: Run, status: str) -> None:
 def read(store: Store) -> list[dict[str, Any]]:
     """All executions so far, the oldest first."""
     try:
-        entries: list[dict[str, Any]] = json.loads(store.read(NAME))["executions"]
-    except (FileNotFoundError, ValueError, KeyError):
+        return _LOG.validate_json(store.read(NAME))["executions"]
+    except (FileNotFoundError, ValidationError, KeyError):
         return []  # a damaged log of timings is no reason not to build
-    return entries
 
 
 def _write(run: Run, entries: list[dict[str, Any]]) -> None:

@@ -13,6 +13,7 @@ decides which rows are read together. A torn last line is a call that was in fli
 import fcntl
 import itertools
 import os
+import re
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -21,7 +22,7 @@ from typing import IO
 import orjson
 import polars as pl
 
-from prefloom.flows.dataset.store import Store
+from prefloom.flows.dataset.store import Store, named
 from prefloom.schemas.errors import InputError
 
 _COUNTER = itertools.count()
@@ -41,12 +42,12 @@ class Journal:
         held: dict[str, bytes] = {}
         if not scopes:
             return held
-        for name in self.store.list("sealed-*.parquet"):
+        for name in self._sealed():
             near = pl.col("scope").is_between(pl.lit(min(scopes)), pl.lit(max(scopes)))  # skips row groups
             lazy = pl.scan_parquet(self.store.path(name), glob=False).filter(near & pl.col("scope").is_in(list(scopes)))
             try:
-                rows = lazy.select("key", "reply").collect()
-            except pl.exceptions.PolarsError as error:
+                rows = lazy.select("key", "reply").drop_nulls().collect()
+            except (pl.exceptions.PolarsError, OSError) as error:
                 advice = "a sealed journal file; without it (move it away) its calls are asked again"
                 raise InputError(self.store.path(name), found=str(error).split("\n")[0], expected=advice) from None
             held.update(zip(rows["key"].to_list(), (reply.encode() for reply in rows["reply"].to_list()), strict=True))
@@ -77,9 +78,12 @@ class Journal:
                 Path(file.name).unlink()
                 file.close()
 
+    def _sealed(self) -> list[str]:
+        return [name for name in self.store.list("sealed-*.parquet") if re.fullmatch(r"sealed-\d{6}\.parquet", name)]
+
     def _publish(self, rows: list[tuple[str, str, str]]) -> None:
         frame = pl.DataFrame(rows, schema=_SCHEMA, orient="row").unique("key", keep="last", maintain_order=True)
-        number = max((int(name[7:13]) for name in self.store.list("sealed-*.parquet")), default=0) + 1
+        number = max((int(name[7:13]) for name in self._sealed()), default=0) + 1
         self.store.publish(f"sealed-{number:06d}.parquet", lambda out: frame.sort("scope", "key").write_parquet(out, row_group_size=16_384))
 
 
@@ -92,13 +96,15 @@ class Segment:
         self.file = hidden.open("ab", buffering=0)
         fcntl.flock(self.file, fcntl.LOCK_EX)
         hidden.rename(path)
+        self.path = path
 
     def append(self, rows: Iterable[tuple[str, str, bytes]]) -> None:
         """Write (key, scope, reply) rows; when this returns they survive the death of this process."""
         lines = [b'{"key":"%b","scope":"%b","reply":%b}\n' % (key.encode(), scope.encode(), reply) for key, scope, reply in rows]
         data = memoryview(b"".join(lines))
-        while data:
-            data = data[self.file.write(data) :]
+        with named(self.path):
+            while data:
+                data = data[self.file.write(data) :]
 
     def close(self) -> None:
         """Sync and let go."""
@@ -123,6 +129,8 @@ def _rows(file: IO[bytes]) -> Iterable[tuple[str, str, str]]:
             return  # torn tail: the writer died inside this line
         try:
             row = orjson.loads(line)
-            yield row["key"], row["scope"], orjson.dumps(row["reply"]).decode()
+            key, scope, reply = row["key"], row["scope"], orjson.dumps(row["reply"]).decode()
+            if isinstance(key, str) and isinstance(scope, str):
+                yield key, scope, reply
         except (orjson.JSONDecodeError, KeyError, TypeError):
             continue  # a damaged line costs one repeated call, never a build

@@ -10,12 +10,15 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import orjson
+from pydantic import TypeAdapter, ValidationError
 
 from prefloom.flows.dataset.journal import Journal, Segment
 from prefloom.flows.dataset.progress import ShardProgress
 from prefloom.flows.dataset.shards import ShardJob, ShardReport
 from prefloom.flows.engines.protocol import Engine, Reply, Request
 from prefloom.schemas.usage import Usage, Usages
+
+_REPLY = TypeAdapter(Reply)
 
 
 class Session:
@@ -33,7 +36,7 @@ class Session:
     def ask(self, requests: Sequence[Request], scopes: Sequence[str], again: Callable[[Reply], bool] | None = None) -> list[Reply]:
         """Replies in the order of the requests. Journaled replies for which `again` holds are asked once more."""
         keys = [request.key(self._identity) for request in requests]
-        replies = {key: Reply(**orjson.loads(raw)) for key in set(keys) if (raw := self._held.get(key)) is not None}
+        replies = {key: reply for key in set(keys) if (raw := self._held.get(key)) is not None and (reply := _read(raw))}
         stale = {key for key, reply in replies.items() if again is not None and again(reply)}
         # Equal requests have one key and are asked once.
         missing = list({key: i for i, key in enumerate(keys) if key not in replies or key in stale}.items())
@@ -60,6 +63,14 @@ class Session:
         """Sync what was written."""
         if self._segment:
             self._segment.close()
+
+
+def _read(raw: bytes) -> Reply | None:
+    """A journaled reply, or None for one that is damaged: it is asked again."""
+    try:
+        return _REPLY.validate_json(raw)
+    except ValidationError:
+        return None
 
 
 def _usage(replies: Iterable[Reply | None]) -> Usage:
