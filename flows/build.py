@@ -10,6 +10,7 @@ import logging
 import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,8 @@ def build_dataset(recipe: str, out: str = "data", overrides: Sequence[str] = (),
         try:
             _stages(build)
         except BaseException as error:
-            executions.end(run, "interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+            with suppress(OSError):  # what went wrong is the news, not that the log has no room for it
+                executions.end(run, "interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
             raise
         executions.end(run, "built")
         if run.resolved.recipe.run.report:

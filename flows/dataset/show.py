@@ -8,15 +8,20 @@ What models wrote is printed with control and direction characters made visible,
 import textwrap
 from typing import Any
 
+import polars as pl
+import pyarrow as pa
+
 from prefloom.flows.dataset import manifest, stages, tables
 from prefloom.flows.dataset.store import Store
 from prefloom.schemas.candidate import Candidate
+from prefloom.schemas.errors import InputError, reason
 from prefloom.schemas.label import Preference
 from prefloom.schemas.persona import Persona
 from prefloom.schemas.prompt import Prompt
-from prefloom.schemas.texts import visible
+from prefloom.schemas.texts import short, visible
 
 LONGEST = 600  # characters of an answer that are shown
+_WHOLE = "a whole dataset; `prefloom validate` says what is damaged, and building it again mends it"
 
 
 def overview(store: Store) -> dict[str, Any]:
@@ -31,9 +36,17 @@ def overview(store: Store) -> dict[str, Any]:
 
 
 def sample(store: Store, rows: int) -> list[dict[str, Any]]:
-    """Preferences spread evenly over the table, with their texts."""
+    """Preferences spread evenly over the table, with their texts. InputError if the tables are damaged."""
+    try:
+        return _sample(store, rows)
+    except (KeyError, OSError, pa.ArrowException, pl.exceptions.PolarsError) as error:
+        raise InputError(store.url, found=f"tables that do not fit together ({reason(error)})", expected=_WHOLE) from None
+
+
+def _sample(store: Store, rows: int) -> list[dict[str, Any]]:
     preferences = tables.read(store, "preferences/part-*.parquet", Preference)
-    chosen = preferences.gather_every(max(1, preferences.height // rows)).head(rows)
+    rows = min(rows, preferences.height)
+    chosen = preferences.gather_every(max(1, preferences.height // max(1, rows))).head(rows)
     personas = _texts(store, "personas/part-*.parquet", Persona, "persona_id", "description")
     prompts = _texts(store, "prompts/part-*.parquet", Prompt, "prompt_id", "text")
     answers = _texts(store, "candidates/part-*.parquet", Candidate, "candidate_id", "text")
@@ -62,14 +75,14 @@ def text(report: dict[str, Any], width: int = 100) -> str:
         lines.append(f"  {name:<12}{stage['kept']:>9} {stage['unit'] + 's kept':<14}{stage['rejected']:>8} rejected  {reasons}".rstrip())
     for row in report["preferences"]:
         lines += ["", "-" * width, *_paragraph("persona", row["persona"], width), *_paragraph("prompt", row["prompt"], width)]
-        by = f"{visible(row['chosen_model'])} over {visible(row['rejected_model'])}"
+        by = f"{visible(short(row['chosen_model'], 80))} over {visible(short(row['rejected_model'], 80))}"
         lines += [f"  {'label':<10}{by}, probability {row['probability']:.2f}, margin {row['margin']:.2f}, split {row['split']}"]
         lines += [*_paragraph("chosen", row["chosen"], width), *_paragraph("rejected", row["rejected"], width)]
     return "\n".join(lines)
 
 
 def _paragraph(title: str, value: str, width: int) -> list[str]:
-    shown = visible(value[:LONGEST]) + (f" … ({len(value)} characters)" if len(value) > LONGEST else "")
+    shown = visible(short(value, LONGEST))
     lines = [part for line in shown.splitlines() for part in textwrap.wrap(line, width - 12) or [""]]
     return [f"  {title if i == 0 else '':<10}{line}" for i, line in enumerate(lines or [""])]
 

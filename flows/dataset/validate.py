@@ -5,6 +5,8 @@
 A check with problems names them; nothing is mended. A dataset without a readable manifest is an InputError.
 """
 
+import re
+
 import polars as pl
 import pyarrow as pa
 
@@ -22,6 +24,7 @@ from prefloom.schemas.prompt import Prompt
 from prefloom.schemas.recipe import ModelCandidates, Recipe, fingerprint
 from prefloom.schemas.record import Record
 from prefloom.schemas.splits import cells, split_of
+from prefloom.schemas.texts import short
 
 RECORDS: dict[str, type[Record]] = {
     "personas": Persona,
@@ -34,6 +37,7 @@ RECORDS: dict[str, type[Record]] = {
     "rejected": Rejected,
     "exports": TrlExample,
 }
+_PATH = re.compile(r"([a-z_]+/)+[a-z-]+-\d{5}\.parquet")
 
 
 def validate(store: Store) -> list[Check]:
@@ -64,8 +68,8 @@ def _files(store: Store, found: Manifest) -> Check:
     missing = [stage.name for stage in STAGES if stage.name not in found.stages]
     check.expect(not missing, f"the manifest lacks the stages {', '.join(missing)}")
     for file in found.files:
-        if file.path.split("/")[0] not in RECORDS or ".." in file.path.split("/"):
-            check.problems.append(f"{file.path!r} is no path of a dataset")
+        if file.path.split("/")[0] not in RECORDS or not _PATH.fullmatch(file.path):
+            check.problems.append(f"{short(file.path)!r} is no path of a dataset")
             continue
         size = store.size(file.path)
         if size is None:
