@@ -5,17 +5,20 @@
 Exit codes: 0 done, 1 the dataset is not valid, 2 something the user can mend (one line says what and where), 130 interrupted.
 """
 
-import errno
+import io
 import json
+import os
+import signal
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
 import typer
 
 from prefloom.schemas.errors import InputError
-from prefloom.schemas.texts import visible
+from prefloom.schemas.texts import short, visible
 
 if TYPE_CHECKING:
     from prefloom.flows.dataset.run import Run
@@ -27,8 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-# Faults of a disk or a path, not of ours.
-_THEIRS = {errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG}
+_RESUME = "prefloom: that was a fault of prefloom, not of your input; what is done is kept in {}, and the same command goes on from there"
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 
@@ -89,6 +91,9 @@ def build(
     except KeyboardInterrupt:
         sys.stderr.write("prefloom: interrupted; the same command goes on from here\n")
         raise typer.Exit(130) from None
+    except Exception as error:
+        error.add_note(_RESUME.format(run.folder))  # shown if it is a fault of ours
+        raise
     seconds, work = time.monotonic() - started, sum(report["ended"] - report["started"] for report in done.values())
     value = {"dataset": str(run.folder), "status": "built", "seconds": round(seconds, 1), "work_seconds": round(work, 1), "stages": done}
     rows = {name: entry.kept for name in ("labels", "preferences") if (entry := stages.entry(run.store, name))}
@@ -138,7 +143,7 @@ def validate(
 
     results = check(Store(str(dataset)))
     failed = [result for result in results if result.problems]
-    lines = [f"{'FAIL' if r.problems else 'ok':<5}{r.name}: {'; '.join(r.problems) or r.detail}" for r in results]
+    lines = [f"{'FAIL' if r.problems else 'ok':<5}{r.name}: {short('; '.join(r.problems), 2000) or r.detail}" for r in results]
     skipped = "" if len(results) > 2 else "; the files must be whole before the other checks mean anything"
     verdict = f"{dataset} is NOT valid: failed {', '.join(r.name for r in failed)}{skipped}" if failed else f"{dataset} is valid"
     report = {"dataset": str(dataset), "valid": not failed, "checks": [vars(result) for result in results]}
@@ -177,27 +182,57 @@ def report(
 
 
 def _say(as_json: bool, value: dict[str, Any], text: str) -> None:
-    sys.stdout.write((json.dumps(value, ensure_ascii=True) if as_json else visible(text)) + "\n")
+    try:
+        sys.stdout.write((json.dumps(value, ensure_ascii=True) if as_json else visible(text)) + "\n")
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the rest of it has nowhere to go when Python ends
+        if isinstance(error, BrokenPipeError):
+            raise typer.Exit(128 + signal.SIGPIPE) from None  # whoever read along has had enough
+        error.filename = "standard output"
+        raise
 
 
 def main() -> None:
-    """Console script: user errors become one line and exit code 2."""
+    """Console script: what the user can mend becomes one line and exit code 2, everything else keeps its traceback and exits with 1."""
+    _open_streams()
     try:
-        app()
-    except OSError as error:
-        if error.errno not in _THEIRS:
-            raise
-        _refuse(
-            InputError(str(error.filename or "--out"), found=(error.strerror or "").lower(), expected="a folder that can be written to")
-        )
-    except InputError as error:
-        _refuse(error)
+        for argument in sys.argv[1:]:
+            if not argument.isascii() and argument != argument.encode("utf-8", "replace").decode():
+                raise InputError("command line", found=repr(argument), expected="arguments in UTF-8")
+        sys.exit(app(sys.argv[1:] or ["--help"], standalone_mode=False))
+    except (KeyboardInterrupt, typer.Abort):
+        sys.stderr.write("prefloom: interrupted\n")
+        sys.exit(130)
+    except Exception as error:  # noqa: BLE001 - the last stop
+        mended = error if isinstance(error, InputError) else InputError.of(error) if isinstance(error, OSError) else _usage(error)
+        if mended is None:
+            sys.stderr.write(visible("".join(short(line, 2000) for line in traceback.format_exception(error))))
+            sys.exit(1)
+        _refuse(mended)
+
+
+def _open_streams() -> None:
+    """A stream that is closed must not be given to the next file that opens; one that is not UTF-8 must not stop us."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+    sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))  # noqa: PTH123, SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _usage(error: Exception) -> InputError | None:
+    """A mistake on the command line, in the words of Typer."""
+    words = getattr(error, "format_message", None)
+    return InputError("command line", found=words(), expected="what `prefloom --help` says") if words else None
 
 
 def _refuse(error: InputError) -> NoReturn:
     if "--json" in sys.argv:
         sys.stdout.write(json.dumps({"error": str(error)}) + "\n")
-    line = " ".join(visible(str(error)).splitlines())  # names and values in it may come from anybody's file
+    line = " ".join(visible(str(error)).split())  # names and values in it may come from anybody's file
     sys.stderr.write(f"prefloom: {line}\n")
     sys.exit(2)
 

@@ -170,6 +170,13 @@ class Display:
         return f"{row.name:<12} {row.share:.0%}: {row.done:,} of about {row.expected:,} {row.unit}s, {figures}"
 
 
+class _Inert(logging.Formatter):
+    """Lines in which nothing can move a cursor, whatever an engine or a file put into them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return visible(super().format(record))
+
+
 @contextmanager
 def shown(display: Display, silent: bool) -> Iterator[Display]:
     """Show the display while the block runs, in the way that suits standard error; not at all if `silent`."""
@@ -178,7 +185,7 @@ def shown(display: Display, silent: bool) -> Iterator[Display]:
     logger.propagate = False
     terminal = sys.stderr.isatty()
     handler = logging.NullHandler() if silent or terminal else logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("  %(message)s"))
+    handler.setFormatter(_Inert("  %(message)s"))
     logger.addHandler(handler)
     try:
         with nullcontext() if silent else _live(display) if terminal else _heartbeat(display):

@@ -11,6 +11,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.error
@@ -18,6 +19,9 @@ import urllib.request
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
+
+from prefloom.schemas.errors import InputError, reason
 
 START_TIMEOUT = 180  # seconds; a first start migrates the database
 
@@ -25,9 +29,10 @@ START_TIMEOUT = 180  # seconds; a first start migrates the database
 @contextmanager
 def local_server() -> Iterator[None]:
     """Make sure that a Prefect API answers inside the block: the one the user has set, or a server of our own."""
-    from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
+    settings = _settings()
+    from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    if get_current_settings().api.url:  # from the environment or the active profile
+    if settings.api.url:  # from the environment or the active profile
         yield
         return
     port = _free_port()
@@ -51,6 +56,27 @@ def local_server() -> Iterator[None]:
         if process.stdin:
             process.stdin.close()
         process.wait(timeout=30)
+
+
+def _settings() -> Any:
+    """Prefect's settings, if they can be read and its home can be written to; InputError otherwise."""
+    from pydantic import ValidationError
+
+    try:
+        from prefect.settings import get_current_settings
+
+        settings = get_current_settings()
+        settings.home.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=settings.home):
+            return settings
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(
+            "Prefect's settings", ".".join(map(str, first["loc"])), found=first["msg"], expected="what Prefect can read"
+        ) from None
+    except OSError as error:
+        wish = "a folder that can be written to: Prefect keeps its records there"
+        raise InputError("PREFECT_HOME", found=f"{error.filename}: {reason(error)}", expected=wish) from None
 
 
 def _wait(process: "subprocess.Popen[bytes]", url: str, log: Iterable[bytes]) -> None:
