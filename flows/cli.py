@@ -91,12 +91,14 @@ def build(
     except KeyboardInterrupt:
         sys.stderr.write("prefloom: interrupted; the same command goes on from here\n")
         raise typer.Exit(130) from None
-    except Exception as error:
+    except BaseException as error:
         error.add_note(_RESUME.format(run.folder))  # shown if it is a fault of ours
         raise
     seconds, work = time.monotonic() - started, sum(report["ended"] - report["started"] for report in done.values())
     value = {"dataset": str(run.folder), "status": "built", "seconds": round(seconds, 1), "work_seconds": round(work, 1), "stages": done}
     rows = {name: entry.kept for name in ("labels", "preferences") if (entry := stages.entry(run.store, name))}
+    if len(rows) < 2:  # the flow resolves again, and has built what it found then
+        raise InputError(recipe, found="an input file that changed as the build began", expected="files that do not change; build again")
     text = f"built {run.folder}: {rows['labels']:,} labels, {rows['preferences']:,} preferences, in {seconds:.1f} s"
     text += f", {seconds - work:.1f} s of them outside the stages: Prefect, hashing, the report"
     if (run.folder / "report.html").exists():
@@ -207,7 +209,7 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 - the last stop
         mended = error if isinstance(error, InputError) else InputError.of(error) if isinstance(error, OSError) else _usage(error)
         if mended is None:
-            sys.stderr.write(visible("".join(short(line, 2000) for line in traceback.format_exception(error))))
+            sys.stderr.write(visible("".join(f"{short(line.rstrip(), 5000)}\n" for line in traceback.format_exception(error))))
             sys.exit(1)
         _refuse(mended)
 

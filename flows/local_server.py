@@ -7,6 +7,7 @@ Prefect's own temporary server outlives a build that is killed. This one holds t
 has: when the build is gone, however it went, the pipe closes and the server exits. Run history stays in PREFECT_HOME as usual.
 """
 
+import io
 import os
 import socket
 import subprocess
@@ -18,7 +19,7 @@ import urllib.error
 import urllib.request
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from typing import Any
 
 from prefloom.schemas.errors import InputError, reason
@@ -60,12 +61,15 @@ def local_server() -> Iterator[None]:
 
 def _settings() -> Any:
     """Prefect's settings, if they can be read and its home can be written to; InputError otherwise."""
+    import httpx
     from pydantic import ValidationError
 
     try:
-        from prefect.settings import get_current_settings
+        with redirect_stderr(io.StringIO()):  # Prefect complains there too, in its own words
+            from prefect.settings import get_current_settings
 
-        settings = get_current_settings()
+            settings = get_current_settings()
+        httpx.URL(settings.api.url or "")
         settings.home.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=settings.home):
             return settings
@@ -74,6 +78,8 @@ def _settings() -> Any:
         raise InputError(
             "Prefect's settings", ".".join(map(str, first["loc"])), found=first["msg"], expected="what Prefect can read"
         ) from None
+    except httpx.InvalidURL as error:
+        raise InputError("PREFECT_API_URL", found=str(error), expected="the URL of a Prefect server") from None
     except OSError as error:
         wish = "a folder that can be written to: Prefect keeps its records there"
         raise InputError("PREFECT_HOME", found=f"{error.filename}: {reason(error)}", expected=wish) from None

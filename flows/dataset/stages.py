@@ -72,11 +72,11 @@ class Stage:
 
 
 STAGES: tuple[Stage, ...] = (
-    Stage("personas", 1, "persona", (), ("seed", "personas", "splits"), templates=_persona_templates, parts=lambda _: 1),
-    Stage("prompts", 1, "prompt", (), ("seed", "prompts", "splits", "shards.prompts")),
+    Stage("personas", 2, "persona", (), ("seed", "personas", "splits"), templates=_persona_templates, parts=lambda _: 1),
+    Stage("prompts", 2, "prompt", (), ("seed", "prompts", "splits", "shards.prompts")),
     Stage(
         "candidates",
-        2,
+        3,
         "answer",
         ("prompts",),
         ("seed", "candidates", "checks.candidates"),
