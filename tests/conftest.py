@@ -1,6 +1,7 @@
 """One Prefect server and one small dataset for the whole session. Nothing here reaches the network."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ import pytest
 
 from prefloom.flows import policies
 from prefloom.flows.dataset.store import Store
+from tests.breaking import Place
 
 policies.apply_environment()
 
@@ -51,8 +53,6 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def copy(small: Path, tmp_path: Path) -> Path:
     """A copy of the small dataset, with its journal, to do with as you like."""
-    import shutil
-
     shutil.copytree(small.parent.parent, tmp_path / "out")
     return tmp_path / "out" / "runs" / small.name
 
@@ -61,3 +61,18 @@ def copy(small: Path, tmp_path: Path) -> Path:
 def store(tmp_path: Path) -> Store:
     """An empty store on disk."""
     return Store(str(tmp_path / "store"))
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a finished tiny dataset and what it was made of. Do not write into it."""
+    place = Place(tmp_path_factory.mktemp("finished")).lay()
+    place.built()
+    return place.folder
+
+
+@pytest.fixture
+def place(finished: Path, tmp_path: Path) -> Place:
+    """A place with an earlier dataset and its journal, which no mistake may cost."""
+    shutil.copytree(finished, tmp_path / "place")
+    return Place(tmp_path / "place")
