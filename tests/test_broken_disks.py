@@ -263,7 +263,7 @@ def test_show_of_a_dataset_that_lost_a_table(place: Place) -> None:
 )
 def test_a_prefect_that_cannot_be_used(place: Place, environment: dict[str, str], words: str) -> None:
     before = place.files()
-    ended = process(*place.arguments("seed=5"), **environment, PYTHONWARNINGS="ignore")
+    ended = process(*place.arguments("seed=5"), **environment)
     line = refused(ended, words, kept=(before, place.files()))
     assert "\x1b" not in line
 
