@@ -11,7 +11,7 @@ import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ from prefloom.flows.steps.personas import sample_personas
 from prefloom.flows.steps.preferences import check_labels
 from prefloom.flows.steps.prompts import collect_prompts
 from prefloom.schemas.recipe import Price
-from prefloom.schemas.usage import money, short, spend, tokens
+from prefloom.schemas.usage import compact, money, spend, tokens
 
 logger = logging.getLogger("prefloom")
 
@@ -123,7 +123,7 @@ class Build:
         report = self.done[name] = merge([future.result() for future in futures])
         self._seal(stage)
         finished = stages.finish(self.run, stage, stage_hash, report)
-        executions.note_stage(self.run, name, asdict(report))
+        executions.note_stage(self.run, name, report)
         prices = recipe.prices
         logger.info("%-12s %s", name, describe(report, stage.unit, prices))
         create_table_artifact(key=f"{recipe.name}-{name}", table=tabulate(report, prices), description=f"{name} of {self.run.folder}")
@@ -172,7 +172,7 @@ def describe(report: ShardReport, unit: str, prices: Mapping[str, Price] | None 
     reasons = ", ".join(f"{n:,} {reason.split('/')[1]}" for reason, n in sorted(report.rejected.items(), key=lambda item: -item[1]))
     text = f"{report.kept:,} {unit}s kept" + (f", {rejected:,} rejected ({reasons})" if rejected else "")
     if report.asked or report.from_journal:
-        text += f", asked {report.asked:,}, {report.from_journal:,} from the journal, {short(tokens(report.paid))} tokens"
+        text += f", asked {report.asked:,}, {report.from_journal:,} from the journal, {compact(tokens(report.paid))} tokens"
     if (cost := spend(report.paid, prices or {})) is not None:
         text += f", {money(cost)}"
     return f"{text}, {report.ended - report.started:.1f} s"

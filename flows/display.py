@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
-from pydantic import TypeAdapter
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -26,12 +25,11 @@ from rich.text import Text
 from prefloom.flows.dataset import executions, progress, stages
 from prefloom.flows.dataset.run import Run
 from prefloom.schemas.texts import visible
-from prefloom.schemas.usage import Usages, money, short, spend, tokens, total
+from prefloom.schemas.usage import Usages, compact, money, spend, tokens, total
 
 WINDOW = 10.0  # seconds over which a rate is taken
 HEARTBEAT = 30.0  # seconds between two lines where there is no terminal
 FIGURES = ("kept", "rejected", "rate", "in flight", "left", "tokens", "spent")
-_PAID = TypeAdapter(Usages)
 
 
 @dataclass(frozen=True)
@@ -52,14 +50,14 @@ class StageProgress:
 
 def snapshot(run: Run) -> list[StageProgress]:
     """Every stage in order. The first unfinished one is running; what comes after it waits, whatever an earlier build has left there."""
-    log = executions.read(run.store)[-1:]
-    finished = log[0].get("stages", {}) if log else {}
+    log = executions.read(run.store)
+    finished = log[-1].stages if log else {}
     rows: list[StageProgress] = []
     running = False
     for stage in stages.STAGES:
         entry = None if running else stages.entry(run.store, stage.name)
         if entry:
-            paid = _PAID.validate_python(finished.get(stage.name, {}).get("paid", {}))
+            paid = finished[stage.name].paid if stage.name in finished else {}
             kept, rejected = entry.kept, sum(entry.rejected.values())
             row = StageProgress(stage.name, stage.unit, "done", 1.0, entry.considered, entry.considered, kept, rejected, paid=paid)
         elif running:
@@ -105,7 +103,7 @@ class Display:
 
     def running(self) -> bool:
         """Whether the last execution of this run has not ended (one that was killed never says that it has)."""
-        return any(entry.get("status") == "running" for entry in executions.read(self._run.store)[-1:])
+        return any(entry.status == "running" for entry in executions.read(self._run.store)[-1:])
 
     def observe(self, now: float) -> list[StageProgress]:
         """A new snapshot, taken at `now` (seconds of any monotonic clock)."""
@@ -137,7 +135,7 @@ class Display:
             "rate": f"{rate:,.0f}/s" if rate else "",
             "in flight": f"{row.in_flight:,}" if row.in_flight else "",
             "left": _clock(left) if left > 0 else "",
-            "tokens": short(tokens(paid)) if tokens(paid) else "",
+            "tokens": compact(tokens(paid)) if tokens(paid) else "",
             "spent": money(cost) if cost is not None else "",
         }
 

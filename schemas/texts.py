@@ -39,4 +39,4 @@ def visible(value: str) -> str:
 
 def short(value: str, longest: int = 300) -> str:
     """The text, or its beginning with its length named where it is longer than a reader wants."""
-    return value if len(value) <= longest else f"{value[:longest]} … ({len(value)} characters)"
+    return value if len(value) <= longest else f"{value[:longest]} … ({len(value):,} characters)"

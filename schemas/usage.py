@@ -59,7 +59,7 @@ def money(amount: Decimal) -> str:
     return f"${amount:,.2f}" if amount >= 1 else f"${amount:.4f}"
 
 
-def short(number: int) -> str:
+def compact(number: int) -> str:
     """35425478 -> '35.4 M'."""
     for size, letter in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
         if number >= size:

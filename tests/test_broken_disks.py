@@ -213,7 +213,7 @@ def test_a_manifest_edited_by_hand(place: Place, edit: dict[str, Any], words: st
         ("../../../../../etc/passwd", "'../../../../../etc/passwd' is no path of a dataset"),
         ("labels/\x00\x1b[2J", "'labels/\\x00\\x1b[2J' is no path of a dataset"),
         ("labels", "'labels' is no path of a dataset"),
-        ("labels/" + "x" * 1_000_000, "(1000007 characters)' is no path of a dataset"),
+        ("labels/" + "x" * 1_000_000, "(1,000,007 characters)' is no path of a dataset"),
         ("labels/part-00007.parquet", "labels/part-00007.parquet is missing"),
     ],
     ids=range(5),

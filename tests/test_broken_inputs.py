@@ -38,7 +38,7 @@ def cases(names: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> pytest.Mar
         ("shards:", "checks: {labels: {min_margin: .nan}}\nshards:", ["checks.labels.min_margin: found nan"]),
         ("shards:", "checks: {labels: {min_margin: .inf}}\nshards:", ["checks.labels.min_margin: found inf"]),
         ("name: mine", 'name: "\\e[2J\\u202e"', ["name: found '\\x1b[2J\\u202e'"]),
-        ("name: mine", "name: " + "m" * 1_000_000, ["mine.yaml: name: found 'mmm", "(1000002 characters)"]),
+        ("name: mine", "name: " + "m" * 1_000_000, ["mine.yaml: name: found 'mmm", "(1,000,002 characters)"]),
         ("name: mine", "name: mine\nname: yours", ["line 3, column 1: found the key 'name' twice"]),
         ("name: mine", "name: mine\n\tseed: 1", ["line 3, column 1: found character '\\t'"]),
         ("name: mine", "name: &a {more: *a}", ["line 2, column 7: found an alias inside what it names"]),
@@ -129,7 +129,7 @@ ROW = b'{"prompt_id":"q0","model":"a","text":"one"}\n'
         ("a.jsonl", b"[" * 100_000 + b"]" * 100_000, ["a.jsonl: line 1: found no valid JSON", "depth limit"]),
         ("a.jsonl", b"x" * 1_000_000, ["a.jsonl: line 1: found no valid JSON"]),
         ("a.jsonl", b'{"prompt_id":"q0","model":"a","txet":"one"}', ["line 1: found no column 'text'; did you mean 'txet'?"]),
-        ("a.jsonl", b'{"%s":1}' % (b"\\u001b" * 100_000), ["line 1: found no column 'text'", "\\x1b", "(100000 characters)"]),
+        ("a.jsonl", b'{"%s":1}' % (b"\\u001b" * 100_000), ["line 1: found no column 'text'", "\\x1b", "(100,000 characters)"]),
         ("a.jsonl", b'{"prompt_id":"q0","model":"a","text":"\\ud800"}', ["line 1: found no valid JSON", "surrogate"]),
         ("a.jsonl", b'{"prompt_id":NaN,"model":"a","text":"one"}', ["line 1: found no valid JSON"]),
         ("a.jsonl", b'{"prompt_id":"q0","model":"a","text":{"en":"one"}}', ["line 1, column 'text': found a dict; expected text"]),
@@ -228,7 +228,7 @@ def test_hostile_text_is_text(place: Place) -> None:
     assert read == {"task": HOSTILE[0], "first": HOSTILE[1], "second": HOSTILE[2], "persona": "A cook."}
     shown = command("show", run, "-n", "99").out
     assert "{{ 7*7 }}" in shown
-    assert "(1000013 characters)" in shown
+    assert "(1,000,013 characters)" in shown
     assert not [c for c in shown if not c.isprintable() and c != "\n"]
     assert "\u0301" * 9 not in shown
     assert max(map(len, shown.splitlines())) < 1000

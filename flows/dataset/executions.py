@@ -7,58 +7,70 @@ Written when an execution starts, after each stage, and at its end; one that was
 the stage that it did not finish stands in the journal, call by call.
 """
 
-import json
 import os
 import socket
 import time
-from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from prefloom.flows.dataset.run import Run
+from prefloom.flows.dataset.shards import ShardReport
 from prefloom.flows.dataset.store import Store
 
 NAME = "run.json"
-_LOG = TypeAdapter(dict[str, list[dict[str, Any]]])
+
+
+class Execution(BaseModel):
+    """One start of a build, until it ended or was killed."""
+
+    command: str
+    started: str
+    host: str
+    pid: int
+    cpus: int | None
+    workers: int
+    status: str = "running"  # then built, failed or interrupted
+    ended: str | None = None
+    stages: dict[str, ShardReport] = {}  # those that it finished
+
+
+class _Log(BaseModel):
+    executions: list[Execution] = []
 
 
 def begin(run: Run, command: str) -> None:
     """Append an entry for the execution that starts now, by `command`. The caller holds the run lock."""
-    entry = {
-        "command": command,
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "cpus": os.cpu_count(),
-        "workers": run.resolved.recipe.run.workers,
-        "status": "running",
-        "stages": {},
-    }
+    workers = run.resolved.recipe.run.workers
+    entry = Execution(command=command, started=_now(), host=socket.gethostname(), pid=os.getpid(), cpus=os.cpu_count(), workers=workers)
     _write(run, [*read(run.store), entry])
 
 
-def note_stage(run: Run, stage: str, report: dict[str, Any]) -> None:
+def note_stage(run: Run, stage: str, report: ShardReport) -> None:
     """Add a finished stage to the last entry."""
     entries = read(run.store)
-    entries[-1]["stages"][stage] = report
+    entries[-1].stages[stage] = report
     _write(run, entries)
 
 
 def end(run: Run, status: str) -> None:
     """Close the last entry: built, failed or interrupted."""
     entries = read(run.store)
-    entries[-1] |= {"status": status, "ended": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+    entries[-1].status, entries[-1].ended = status, _now()
     _write(run, entries)
 
 
-def read(store: Store) -> list[dict[str, Any]]:
-    """All executions so far, the oldest first."""
+def read(store: Store) -> list[Execution]:
+    """All executions so far, the oldest first; none if the log is damaged, which is no reason not to build."""
     try:
-        return _LOG.validate_json(store.read(NAME))["executions"]
-    except (FileNotFoundError, ValidationError, KeyError):
-        return []  # a damaged log of timings is no reason not to build
+        return _Log.model_validate_json(store.read(NAME)).executions
+    except (FileNotFoundError, ValidationError):
+        return []
 
 
-def _write(run: Run, entries: list[dict[str, Any]]) -> None:
-    text = json.dumps({"executions": entries}, indent=1).encode()
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
+
+
+def _write(run: Run, entries: list[Execution]) -> None:
+    text = _Log(executions=entries).model_dump_json(indent=1).encode() + b"\n"
     run.store.publish(NAME, lambda file: file.write(text))

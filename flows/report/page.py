@@ -20,7 +20,7 @@ from prefloom.flows.report import sections
 from prefloom.flows.report.samples import choose
 from prefloom.schemas.errors import InputError
 from prefloom.schemas.recipe import Price, Resolved
-from prefloom.schemas.texts import visible
+from prefloom.schemas.texts import short, visible
 from prefloom.schemas.usage import money
 
 NAME = "report.html"
@@ -63,8 +63,7 @@ def render(store: Store) -> str:
 
 def shown(text: object, longest: int = LONGEST) -> str:
     """Untrusted text for a reader: visible characters, cut, with its length named."""
-    value = str(text)
-    return visible(value[:longest]) + (f" … ({len(value):,} characters)" if len(value) > longest else "")
+    return visible(short(str(text), longest))
 
 
 def percent(value: float, digits: int = 0) -> str:

@@ -14,6 +14,8 @@ import yaml
 from markupsafe import Markup
 
 from prefloom.flows.dataset import population, statistics
+from prefloom.flows.dataset.executions import Execution
+from prefloom.flows.dataset.shards import merge
 from prefloom.flows.dataset.stages import BY_NAME
 from prefloom.flows.report import figures
 from prefloom.schemas.manifest import Manifest
@@ -159,14 +161,14 @@ def _rate(wins: pl.DataFrame) -> pl.DataFrame:
     return wins.filter(pl.col("games") >= population.FEWEST_SHARED).with_columns((pl.col("wins") / pl.col("games")).alias("rate"))
 
 
-def usage(found: Manifest, prices: Mapping[str, Price], executions: Sequence[Section]) -> Section:
+def usage(found: Manifest, prices: Mapping[str, Price], executions: Sequence[Execution]) -> Section:
     """Calls, tokens and cost: what the rows stand on, and what each execution did."""
     everything = total(entry.usage for entry in found.stages.values())
     runs = []
     for entry in executions:
-        stages = list(entry.get("stages", {}).values())
-        sums = {name: sum(stage.get(name, 0) for stage in stages) for name in ("asked", "from_journal", "started", "ended")}
-        runs.append(sums | {name: entry.get(name, "") for name in ("status", "workers")} | {"since": entry.get("started", "")})
+        work = merge(list(entry.stages.values()))
+        seconds = sum(stage.ended - stage.started for stage in entry.stages.values())
+        runs.append({"entry": entry, "asked": work.asked, "from_journal": work.from_journal, "seconds": seconds})
     return {
         "rows": [
             {"stage": name, "model": model, "used": used, "cost": spend({model: used}, prices)}
@@ -181,11 +183,10 @@ def usage(found: Manifest, prices: Mapping[str, Price], executions: Sequence[Sec
     }
 
 
-def provenance(folder: str, found: Manifest, executions: Sequence[Section]) -> Section:
+def provenance(folder: str, found: Manifest, executions: Sequence[Execution]) -> Section:
     """Where the dataset comes from and how to make it again."""
-    commands = [entry["command"] for entry in executions if isinstance(entry.get("command"), str)]
     return {
-        "command": commands[-1] if commands else None,
+        "command": executions[-1].command if executions else None,
         "folder": folder,
         "files": len(found.files),
         "bytes": sum(file.bytes for file in found.files),

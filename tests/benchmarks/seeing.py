@@ -1,7 +1,7 @@
-"""What people wait for: help, the plan, the first line of a build, the report. Prints Markdown; nothing here is asserted, machines are noisy.
+"""What people wait for: help, the plan, the first line of a build, the report. Prints Markdown and asserts nothing: machines are noisy.
 
-    python -m tests.benchmarks.seeing                     help, plan against build, first line                  (part of `make bench`)
-    python -m tests.benchmarks.seeing --report 1750       the report of 1750 personas' dataset, a million labels: five minutes
+python -m tests.benchmarks.seeing                     help, plan against build, first line                  (part of `make bench`)
+python -m tests.benchmarks.seeing --report 1750       the report of 1750 personas' dataset, a million labels: five minutes
 """
 
 import argparse

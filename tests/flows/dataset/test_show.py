@@ -24,4 +24,4 @@ def test_hostile_characters_are_made_visible() -> None:
     report = {"name": "n", "fingerprint": "f", "stages": {}, "preferences": [row | {"margin": 1.0, "probability": 0.7, "split": "train"}]}
     shown = text(report)
     assert "\x1b" not in shown
-    assert "… (5010" in shown
+    assert "… (5,010" in shown
