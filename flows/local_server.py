@@ -8,6 +8,7 @@ has: when the build is gone, however it went, the pipe closes and the server exi
 """
 
 import io
+import logging
 import os
 import socket
 import subprocess
@@ -54,6 +55,8 @@ def local_server() -> Iterator[None]:
         with temporary_settings({PREFECT_API_URL: url}):
             yield
     finally:
+        for handler in logging.getLogger("prefloom").handlers:
+            handler.flush()  # the last lines of the build are on their way to the server
         if process.stdin:
             process.stdin.close()
         process.wait(timeout=30)

@@ -207,7 +207,7 @@ def test_a_finished_build_answers_for_its_limits(copy: Path) -> None:
     again = prefloom("build", *SMALL, "--set", "limits.failures=0", "--out", str(copy.parent.parent), "--retry-failed", check=False)
     assert again.returncode == 2
     assert "0 from the journal" not in again.stderr
-    assert re.search(r"judgements +\d+ readings kept, \d+ rejected .*asked [1-9]", again.stderr)
+    assert re.search(r"judgements +[\d,]+ readings kept, [\d,]+ rejected .*asked [1-9]", again.stderr)
 
 
 def test_when_nobody_is_asked_the_build_says_so(tmp_path: Path) -> None:
