@@ -19,7 +19,7 @@ candidates: {source: file, path: answers.jsonl, fields: {prompt_id: prompt_id, m
 comparisons: {per_prompt: 4}
 judgements: {model: judge}
 shards: {prompts: 2, personas: 2}
-run: {workers: 2}
+run: {workers: 2, report: false}
 """
 PROMPTS = [{"prompt_id": f"q{i}", "text": f"How do I wrap present {i}?", "domain": "gifts"} for i in range(3)]
 ANSWERS = [{"prompt_id": f"q{i}", "model": m, "text": f"{m} says: lay it {i} down and fold."} for i in range(3) for m in ("Ann", "Bob")]
@@ -102,8 +102,9 @@ class Place:
         return ended.report
 
     def files(self) -> dict[str, bytes]:
-        """Everything that lies here, byte for byte."""
-        return {str(path): path.read_bytes() for path in sorted(self.folder.rglob("*")) if path.is_file() and path.name != ".lock"}
+        """Everything that lies here, byte for byte; not the lock and the notes of progress."""
+        paths = (path for path in sorted(self.folder.rglob("*")) if path.is_file() and path.name[0] != ".")
+        return {str(path): path.read_bytes() for path in paths}
 
     def refuses(self, *words: str, by: list[str] | None = None, overrides: tuple[str, ...] = (), loses: tuple[str, ...] = ()) -> str:
         """Run a command that must be refused: exit code 2, one line that says these words, no traceback, nothing lost."""

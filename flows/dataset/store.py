@@ -13,7 +13,7 @@ import itertools
 import os
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -64,15 +64,19 @@ class Store:
         _sync_folder(target.parent)
 
     def note(self, name: str, data: bytes) -> None:
-        """Write something that may be lost: whole or not at all for whoever reads it, but not synced."""
+        """Write something that may be lost: whole or not at all for whoever reads it, but not synced, and no reason to stop."""
         target = Path(self.path(name))
         if not self.local:
             self.fs.pipe_file(self.path(name), data)
             return
-        target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f"{target.name}{TEMPORARY}")
-        temporary.write_bytes(data)
-        temporary.replace(target)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_bytes(data)
+            temporary.replace(target)
+        except OSError:  # a full disk is said by the next file that matters
+            with suppress(OSError):
+                temporary.unlink()
 
     def read(self, name: str) -> bytes:
         """All bytes of a file; FileNotFoundError if there is none."""
