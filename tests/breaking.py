@@ -125,5 +125,5 @@ def refused(ended: Ended, *words: str, kept: tuple[dict[str, bytes], dict[str, b
     assert line.isprintable()
     assert len(line) < 3000, "long values are cut"
     lost = [name for name, content in before.items() if after.get(name) != content and not name.endswith(loses or ("\0",))]
-    assert lost == []
+    assert lost == [], lost
     return line
