@@ -28,7 +28,7 @@ from prefloom.flows.dataset.resolve import resolve
 from prefloom.flows.dataset.run import Run
 from prefloom.flows.dataset.shards import ShardJob, ShardReport, merge
 from prefloom.flows.report.page import NAME, write_report
-from prefloom.flows.steps import plan
+from prefloom.flows.steps import freshness
 from prefloom.flows.steps.candidates import generate_candidates, import_candidates
 from prefloom.flows.steps.comparisons import choose_comparisons
 from prefloom.flows.steps.exports import export_preferences
@@ -99,19 +99,19 @@ class Build:
     retry_failed: bool
 
     def __post_init__(self) -> None:
-        self.uses = plan.materials(self.run.resolved)
+        self.uses = freshness.materials(self.run.resolved)
         self.done: Summary = {}
 
     def stage(self, name: str, step: Step, whole: bool = False) -> None:
         """Make the stage unless it is fresh, by one task per part or one for the `whole`; write `_stage.json`; hold it to the limits."""
         stage, recipe = stages.BY_NAME[name], self.run.resolved.recipe
         limit = recipe.limits.failures
-        fresh = plan.fresh(self.run, stage, self.uses)
+        fresh = freshness.fresh(self.run, stage, self.uses)
         if fresh and not (self.retry_failed and stage.asks_models and fresh.failures()):
             logger.info("%-12s unchanged: %s %ss", name, f"{fresh.kept:,}", stage.unit)
             stages.check_outcome(stage, fresh, limit)
             return
-        stage_hash = plan.current_hash(self.run, stage, self.uses)
+        stage_hash = freshness.current_hash(self.run, stage, self.uses)
         assert stage_hash is not None, f"{name} runs before its parents are done"
         retry = self.retry_failed and stage.asks_models
         stages.begin(self.run, stage, stage_hash, discard=retry)
@@ -136,7 +136,7 @@ class Build:
 
     def finish(self) -> None:
         """Write the manifest, unless it stands as it should."""
-        wanted = plan.composed(self.run, self.uses)
+        wanted = freshness.composed(self.run, self.uses)
         assert wanted is not None, "every stage has run"
         if not manifest.stands(self.run, wanted):
             self.run.store.remove(stages.MANIFEST)

@@ -65,17 +65,17 @@ def build(
     from prefloom.flows.dataset.lock import run_lock
     from prefloom.flows.dataset.resolve import resolve
     from prefloom.flows.dataset.run import Run
-    from prefloom.flows.steps import plan
+    from prefloom.flows.steps import freshness
 
     if "://" in out:
         raise InputError("--out", found=out, expected="a local folder")
     run = Run.create(Path(out), resolve(recipe, set_ or ()))
-    uses = plan.materials(run.resolved)
-    if plan.is_finished(run, uses) and not (retry_failed and plan.has_failures(run)):
-        plan.check_outcomes(run)
+    uses = freshness.materials(run.resolved)
+    if freshness.is_finished(run, uses) and not (retry_failed and freshness.has_failures(run)):
+        freshness.check_outcomes(run)
         _say(as_json, {"dataset": str(run.folder), "status": "already built"}, f"{run.folder} is already built; nothing to do")
         return
-    plan.probe_inputs(run.resolved)
+    freshness.probe_inputs(run.resolved)
     with run_lock(run.folder):
         pass  # refuse at once; the flow takes the lock for good
     from prefloom.flows.display import Display, shown

@@ -13,7 +13,7 @@ from prefloom.flows.dataset.resolve import complete, input_files
 from prefloom.flows.dataset.run import Run
 from prefloom.flows.dataset.shards import ShardJob, ShardReport, merge
 from prefloom.flows.dataset.validate import RECORDS
-from prefloom.flows.steps import plan
+from prefloom.flows.steps import freshness
 from prefloom.flows.steps.candidates import generate_candidates, import_candidates
 from prefloom.flows.steps.comparisons import choose_comparisons
 from prefloom.flows.steps.exports import export_preferences
@@ -65,10 +65,10 @@ def run_stage(root: Path, until: str, **changes: Any) -> Run:
 
 def make(run: Run, name: str) -> tuple[ShardReport, float]:
     """Make one stage, its shards one after another; (report, seconds of its steps)."""
-    stage, uses, recipe = stages.BY_NAME[name], plan.materials(run.resolved), run.resolved.recipe
+    stage, uses, recipe = stages.BY_NAME[name], freshness.materials(run.resolved), run.resolved.recipe
     step = import_candidates if name == "candidates" and recipe.candidates.source == "file" else STEPS[name]
     jobs = 1 if step in (collect_prompts, import_candidates) else stage.parts(recipe)
-    digest = plan.current_hash(run, stage, uses)
+    digest = freshness.current_hash(run, stage, uses)
     assert digest
     stages.begin(run, stage, digest)
     began = time.perf_counter()

@@ -1,6 +1,6 @@
 """How each stage is done: one file per stage, plain functions from a ShardJob to a ShardReport. No Prefect here.
 
 personas.py  prompts.py  candidates.py  comparisons.py  judgements.py  labels.py  preferences.py  exports.py
-plan.py      which stages are fresh, what they are made of
+freshness.py which stages are fresh, what they are made of
 texts.py     small questions about texts: normal form, script, refusal
 """

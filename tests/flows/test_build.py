@@ -117,7 +117,7 @@ def test_failures_stop_a_build_and_can_be_asked_again(tmp_path: Path, monkeypatc
     from prefloom.flows.dataset.run import Run
     from prefloom.flows.engines.protocol import Reply, Request
     from prefloom.flows.engines.society import Society
-    from prefloom.flows.steps import plan
+    from prefloom.flows.steps import freshness
     from prefloom.schemas.errors import InputError
 
     reply = Society._reply
@@ -131,13 +131,13 @@ def test_failures_stop_a_build_and_can_be_asked_again(tmp_path: Path, monkeypatc
         with pytest.raises(InputError, match=r"judgements: limits.failures: found \d+ of 2\d\d\d readings lost"):
             build_dataset(SMALL[0], str(tmp_path), SMALL[2::2])
     assert not run.store.exists("manifest.json")
-    assert plan.has_failures(run)
+    assert freshness.has_failures(run)
     monkeypatch.setattr(Society, "_reply", reply)
     done = build_dataset(SMALL[0], str(tmp_path), SMALL[2::2], retry_failed=True)
     failed = done["judgements"].asked
     assert 100 < failed < done["judgements"].from_journal
     assert "failure/error" not in done["judgements"].rejected
-    assert plan.is_finished(run, plan.materials(run.resolved))
+    assert freshness.is_finished(run, freshness.materials(run.resolved))
     log = json.loads(run.store.read("run.json"))["executions"]
     assert [entry["status"] for entry in log] == ["failed", "failed", "built"]
     assert log[2]["stages"]["judgements"]["asked"] == failed
