@@ -10,6 +10,7 @@ Whether a persona is asked does not depend on which other personas there are, so
 import itertools
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from prefloom.flows.dataset import tables
@@ -20,7 +21,8 @@ from prefloom.schemas.ids import content_id, draw, keys
 from prefloom.schemas.label import Rejected
 from prefloom.schemas.persona import Persona
 from prefloom.schemas.prompt import Prompt
-from prefloom.schemas.splits import CELLS
+from prefloom.schemas.recipe import Recipe
+from prefloom.schemas.splits import CELLS, HALVES
 from prefloom.schemas.texts import length_only
 
 
@@ -33,8 +35,18 @@ def choose_comparisons(job: ShardJob) -> ShardReport:
     prompts = tables.read(store, "prompts/part-*.parquet", Prompt, ["prompt_id", "split"])
     mine = tables.read(store, job.part("prompts"), Prompt, ["prompt_id"])["prompt_id"].to_list()
     candidates = tables.read(store, job.part("candidates"), Candidate, ["prompt_id", "candidate_id", "text"])
-    answers = {str(prompt[0]): rows.select("candidate_id", "text").rows() for prompt, rows in candidates.group_by("prompt_id")}
+    rows, rejected = choose(recipe, personas, prompts, candidates, mine)
+    compared = len(mine) - rejected.height
+    return job.write(Comparison, rows, rejected, considered=len(mine), kept=compared)
 
+
+def choose(
+    recipe: Recipe, personas: pl.DataFrame, prompts: pl.DataFrame, candidates: pl.DataFrame, mine: list[str]
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """(rows of Comparison, rows of Rejected) for the prompts `mine`, from all rows of Persona and Prompt and at least their Candidates."""
+    answers: dict[str, list[tuple[str, str]]] = {}
+    for prompt_id, candidate_id, text in candidates.select("prompt_id", "candidate_id", "text").iter_rows():
+        answers.setdefault(prompt_id, []).append((candidate_id, text))
     settings, ids = recipe.comparisons, personas["persona_id"].to_list()
     persona_keys, prompt_keys = keys(ids), keys(prompts["prompt_id"])
     draws = draw(recipe.seed, "assign", persona_keys[:, None], prompt_keys[None, :])
@@ -66,13 +78,15 @@ def choose_comparisons(job: ShardJob) -> ShardReport:
                     persona_ids=[ids[i] for i in np.flatnonzero(picked[:, place])],
                 )
             )
-    compared = len(mine) - len(rejected)
-    return job.write(Comparison, tables.frame(Comparison, rows), tables.frame(Rejected, rejected), considered=len(mine), kept=compared)
+    return tables.frame(Comparison, rows), tables.frame(Rejected, rejected)
 
 
 def _allowed(personas: list[str], prompts: list[str]) -> NDArray[np.bool_]:
     """personas × prompts: whether the cell of the split table is ever asked."""
-    return np.array([[(persona, prompt) in CELLS for prompt in prompts] for persona in personas], dtype=bool)
+    asked = np.array([[(persona, prompt) in CELLS for prompt in HALVES] for persona in HALVES])
+    rows, columns = ([HALVES.index(split) for split in splits] for splits in (personas, prompts))
+    allowed: NDArray[np.bool_] = asked[np.ix_(rows, columns)]
+    return allowed
 
 
 def _lowest(draws: NDArray[np.uint64], allowed: NDArray[np.bool_], count: int | None) -> NDArray[np.bool_]:

@@ -26,14 +26,7 @@ def export_preferences(job: ShardJob) -> ShardReport:
     answers = tables.read(store, "candidates/part-*.parquet", Candidate, ["candidate_id", "text"])
     prompts = tables.read(store, "prompts/part-*.parquet", Prompt, ["prompt_id", "text"])
     system = _system(tables.read(store, "personas/part-*.parquet", Persona, ["persona_id", "description"]), settings.persona)
-    examples = (
-        preferences.join(prompts.select("prompt_id", turn("user", "text").alias("task")), on="prompt_id")
-        .join(system, on="persona_id")
-        .join(answers.select(pl.col("candidate_id").alias("chosen_id"), turn("assistant", "text").alias("chosen")), on="chosen_id")
-        .join(answers.select(pl.col("candidate_id").alias("rejected_id"), turn("assistant", "text").alias("rejected")), on="rejected_id")
-        .with_columns(pl.concat_list("system", "task").alias("prompt"))
-        .sort("persona_id", "comparison_id")
-    )
+    examples = conversations(preferences, answers, prompts, system)
     for split in SPLITS:
         rows = examples.filter(pl.col("split") == split)
         name = f"exports/trl/{split}/part-{job.index:05d}.parquet"
@@ -42,6 +35,18 @@ def export_preferences(job: ShardJob) -> ShardReport:
         else:
             store.remove(name)
     return ShardReport(preferences.height, examples.height, {})
+
+
+def conversations(preferences: pl.DataFrame, answers: pl.DataFrame, prompts: pl.DataFrame, system: pl.DataFrame) -> pl.DataFrame:
+    """Rows of TrlExample, with their split, for rows of Preference; `system` has persona_id and system, a conversation."""
+    return (
+        preferences.join(prompts.select("prompt_id", turn("user", "text").alias("task")), on="prompt_id")
+        .join(system, on="persona_id")
+        .join(answers.select(pl.col("candidate_id").alias("chosen_id"), turn("assistant", "text").alias("chosen")), on="chosen_id")
+        .join(answers.select(pl.col("candidate_id").alias("rejected_id"), turn("assistant", "text").alias("rejected")), on="rejected_id")
+        .with_columns(pl.concat_list("system", "task").alias("prompt"))
+        .sort("persona_id", "comparison_id")
+    )
 
 
 def turn(role: str, text: str) -> pl.Expr:

@@ -7,7 +7,7 @@ It answers with one letter; the log-probabilities of exactly the two letters are
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import polars as pl
 
@@ -22,7 +22,7 @@ from prefloom.schemas.comparison import Comparison
 from prefloom.schemas.label import Judgement, Rejected
 from prefloom.schemas.persona import Persona
 from prefloom.schemas.prompt import Prompt
-from prefloom.schemas.recipe import portable
+from prefloom.schemas.recipe import Recipe, portable
 
 LETTERS = ("A", "B")
 INPUTS = frozenset({"persona", "prompt", "first", "second"})
@@ -42,18 +42,7 @@ def judge_comparisons(job: ShardJob) -> ShardReport:
     prompts = _column(tables.read(run.store, job.part("prompts"), Prompt, ["prompt_id", "text"]))
     answers = _column(tables.read(run.store, job.part("candidates"), Candidate, ["candidate_id", "text"]))
     personas = _column(tables.read(run.store, "personas/part-*.parquet", Persona, ["persona_id", "description"]))
-    templates = {name: expect_inputs(name, INPUTS) for name in recipe.judgements.templates}
-
-    def request(reading: Reading) -> Request:
-        comparison, template, persona_id = reading
-        messages = templates[template].render(
-            persona=personas[persona_id],
-            prompt=prompts[comparison.prompt_id],
-            first=answers[comparison.first_id],
-            second=answers[comparison.second_id],
-        )
-        return Request(messages, max_tokens=1, letters=LETTERS)
-
+    request = asker(recipe, personas, prompts, answers)
     judgements: list[tuple[str, str, str, str, str, int, str, float, float]] = []
     failures: list[Rejected] = []
     engine = open_engine(recipe.models[recipe.judgements.model])
@@ -82,6 +71,25 @@ def judge_comparisons(job: ShardJob) -> ShardReport:
         usage=meter.usage(),
     )
     return meter.billed(report)
+
+
+def asker(
+    recipe: Recipe, personas: Mapping[str, str], prompts: Mapping[str, str], answers: Mapping[str, str]
+) -> Callable[[Reading], Request]:
+    """What a reading asks, from the texts by id: descriptions, prompts, answers."""
+    templates = {name: expect_inputs(name, INPUTS) for name in recipe.judgements.templates}
+
+    def request(reading: Reading) -> Request:
+        comparison, template, persona_id = reading
+        messages = templates[template].render(
+            persona=personas[persona_id],
+            prompt=prompts[comparison.prompt_id],
+            first=answers[comparison.first_id],
+            second=answers[comparison.second_id],
+        )
+        return Request(messages, max_tokens=1, letters=LETTERS)
+
+    return request
 
 
 def read_letters(reply: Reply) -> tuple[float, float] | str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from prefloom.flows.dataset import inputs, tables
 from prefloom.flows.dataset.plain import load_yaml, read_file
@@ -30,26 +31,30 @@ def sample_personas(job: ShardJob) -> ShardReport:
     """All personas of the recipe's sources, in one part, sorted by id."""
     if done := job.done():
         return done
-    recipe = job.run.resolved.recipe
+    frame, rejected = personas_of(job.run.resolved)
+    return job.write(Persona, frame, rejected, considered=frame.height + rejected.height)
+
+
+def personas_of(resolved: Resolved) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """(rows of Persona sorted by id, rows of Rejected) for all sources. InputError if no persona is left."""
+    recipe = resolved.recipe
     sieve = Sieve("personas")
     kept: list[Persona] = []
     named: dict[str, str] = {}
     for source in recipe.personas:
         match source:
             case GridPersonas():
-                kept += _from_grid(source, job.run.resolved, sieve)
+                kept += _from_grid(source, resolved, sieve)
             case TemplatePersonas():
                 kept += [p for p in _from_template(source) if sieve.admit(p, p.persona_id, p.description)]
             case FilePersonas():
-                kept += _from_file(source, job.run.resolved, sieve, named)
+                kept += _from_file(source, resolved, sieve, named)
     if not kept:
         raise InputError("recipe", "personas", found="no persona left", expected="at least one description that is not empty")
     splits = _splits([persona.persona_id for persona in kept], recipe)
     rows = [persona.model_copy(update={"split": split}) for persona, split in zip(kept, splits, strict=True)]
     rows.sort(key=lambda persona: persona.persona_id)
-    frame = tables.frame(Persona, rows)
-    rejected = sieve.rejected()
-    return job.write(Persona, frame, rejected, considered=frame.height + rejected.height)
+    return tables.frame(Persona, rows), sieve.rejected()
 
 
 def _splits(ids: list[str], recipe: Recipe) -> list[str]:
@@ -95,12 +100,14 @@ def _from_grid(source: GridPersonas, resolved: Resolved, sieve: Sieve) -> list[P
 
 def _walk(grid: Grid, seed: int) -> Iterator[tuple[dict[str, str], dict[str, str]]]:
     """Endless (traits, wordings). In every run of K steps each of a trait's K values comes once, in an order of its own."""
+    orders: dict[str, Any] = {}
     for step in itertools.count():
         traits, wordings = {}, {}
         for name, values in grid.items():
             block, place = divmod(step, len(values))
-            order = np.argsort(_draws(seed, f"grid/{name}/{block}", len(values)), kind="stable")
-            traits[name] = list(values)[order[place]]
+            if place == 0:
+                orders[name] = np.argsort(_draws(seed, f"grid/{name}/{block}", len(values)), kind="stable")
+            traits[name] = list(values)[orders[name][place]]
             choices = values[traits[name]]
             wordings[name] = choices[int(_draws(seed, f"wording/{name}/{step}", 1)[0]) % len(choices)]
         yield traits, wordings

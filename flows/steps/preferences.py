@@ -21,8 +21,13 @@ def check_labels(job: ShardJob) -> ShardReport:
         return done
     store, checks = job.run.store, job.run.resolved.recipe.checks.labels
     flags = tables.read(store, "comparisons/part-*.parquet", Comparison, ["comparison_id", "length_only"])
-    labels = tables.read(store, job.part("labels"), Label).join(flags, on="comparison_id", how="left")
-    labels = labels.sort("persona_id", "comparison_id")
+    labels = tables.read(store, job.part("labels"), Label)
+    return job.write(Preference, *verdicts(labels, flags, checks), considered=labels.height)
+
+
+def verdicts(labels: pl.DataFrame, flags: pl.DataFrame, checks: LabelChecks) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """(rows of Preference, rows of Rejected) for rows of Label; `flags` has comparison_id and length_only."""
+    labels = labels.join(flags, on="comparison_id", how="left").sort("persona_id", "comparison_id")
     judged = labels.with_columns(reason(checks).alias("reason"))
     rejected = judged.drop_nulls("reason").select(
         pl.lit("preferences").alias("stage"),
@@ -46,7 +51,7 @@ def check_labels(job: ShardJob) -> ShardReport:
         pl.when(first).then("probability").otherwise((1 - pl.col("probability")).round(4)).alias("probability"),
         "split",
     )
-    return job.write(Preference, kept, rejected, considered=labels.height)
+    return kept, rejected
 
 
 def reason(checks: LabelChecks) -> pl.Expr:

@@ -6,6 +6,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import polars as pl
+
 from prefloom.flows.dataset import inputs, tables
 from prefloom.flows.dataset.shards import ShardJob, ShardReport
 from prefloom.flows.steps.texts import Sieve, draw_distinct, expect_one_meaning
@@ -17,10 +19,15 @@ from prefloom.schemas.splits import split_of
 
 def collect_prompts(job: ShardJob) -> ShardReport:
     """All prompts, sorted by id, into one part per prompt shard."""
-    resolved = job.run.resolved
-    recipe = resolved.recipe
-    if done := job.done_parts(recipe.shards.prompts):
+    parts = job.run.resolved.recipe.shards.prompts
+    if done := job.done_parts(parts):
         return done
+    return job.write_parts(Prompt, *prompts_of(job.run.resolved), parts)
+
+
+def prompts_of(resolved: Resolved) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """(rows of Prompt sorted by id, rows of Rejected) for all sources."""
+    recipe = resolved.recipe
     sieve = Sieve("prompts")
     kept: list[Prompt] = []
     named: dict[str, str] = {}
@@ -31,7 +38,7 @@ def collect_prompts(job: ShardJob) -> ShardReport:
     splits = split_of([prompt.prompt_id for prompt in kept], recipe.splits.validation, recipe.splits.test)
     placed: list[Prompt] = [prompt.model_copy(update={"split": split}) for prompt, split in zip(kept, splits, strict=True)]
     placed.sort(key=lambda prompt: prompt.prompt_id)
-    return job.write_parts(Prompt, tables.frame(Prompt, placed), sieve.rejected(), recipe.shards.prompts)
+    return tables.frame(Prompt, placed), sieve.rejected()
 
 
 def _read(source: SeedPrompts | FilePrompts, path: str, resolved: Resolved, named: dict[str, str]) -> Iterator[Prompt]:

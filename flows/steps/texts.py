@@ -27,6 +27,8 @@ _REFUSAL = re.compile(
     re.IGNORECASE,
 )
 
+_BEYOND_ASCII = re.compile(r"[^\x00-\x7f]")  # every letter of ASCII is Latin
+
 
 def is_refusal(text: str) -> bool:
     """Whether an answer opens by declining (an answer that declines later on is not caught)."""
@@ -35,10 +37,12 @@ def is_refusal(text: str) -> bool:
 
 def latin_share(text: str) -> float:
     """Share of the letters that are Latin; 1 for a text without letters."""
-    letters = [c for c in text if c.isalpha()]
-    if not letters:
+    foreign = sum(c.isalpha() and "LATIN" not in unicodedata.name(c, "") for c in _BEYOND_ASCII.findall(text))
+    if not foreign:
         return 1.0
-    return sum(c.isascii() or "LATIN" in unicodedata.name(c, "") for c in letters) / len(letters)
+    letters = sum(c.isalpha() for c in text)
+    share: float = (letters - foreign) / letters
+    return share
 
 
 class Sieve:
