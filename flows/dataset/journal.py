@@ -15,7 +15,9 @@ import itertools
 import os
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -26,6 +28,7 @@ from prefloom.flows.dataset.store import Store, named
 from prefloom.schemas.errors import InputError
 
 _COUNTER = itertools.count()
+SEALED_GROUP = 16_384  # rows of a row group
 SEALED_ROWS = 500_000  # a sealed file is made in memory: about 200 MB of replies
 _SCHEMA = {"key": pl.String, "scope": pl.String, "reply": pl.String}
 
@@ -42,16 +45,28 @@ class Journal:
         held: dict[str, bytes] = {}
         if not scopes:
             return held
-        for name in self._sealed():
-            near = pl.col("scope").is_between(pl.lit(min(scopes)), pl.lit(max(scopes)))  # skips row groups
-            lazy = pl.scan_parquet(self.store.path(name), glob=False).filter(near & pl.col("scope").is_in(list(scopes)))
+        near = pl.col("scope").is_between(pl.lit(min(scopes)), pl.lit(max(scopes)))  # skips row groups
+        for rows in self._sealed(lambda file: file.filter(near & pl.col("scope").is_in(list(scopes))).select("key", "reply").drop_nulls()):
+            held.update(zip(rows["key"].to_list(), (reply.encode() for reply in rows["reply"].to_list()), strict=True))
+        return held
+
+    def _sealed(self, query: Callable[[pl.LazyFrame], pl.LazyFrame]) -> Iterator[pl.DataFrame]:
+        """What the query finds in each sealed file, in the order they were sealed."""
+        for name in self._sealed_files():
             try:
-                rows = lazy.select("key", "reply").drop_nulls().collect()
+                yield query(pl.scan_parquet(self.store.path(name), glob=False)).collect()
             except (pl.exceptions.PolarsError, OSError) as error:
                 advice = "a sealed journal file; without it (move it away) its calls are asked again"
                 raise InputError(self.store.path(name), found=str(error).split("\n")[0], expected=advice) from None
-            held.update(zip(rows["key"].to_list(), (reply.encode() for reply in rows["reply"].to_list()), strict=True))
-        return held
+
+    def glance(self) -> "Glance":
+        """What is held now, sealed or not, for a reader who leaves everything as it is."""
+        # Open segments first: one that is sealed in between is then read twice and not missed.
+        rows: list[tuple[str, str, str]] = []
+        for path in sorted(self.folder.glob("open-*.jsonl")):
+            with suppress(FileNotFoundError), path.open("rb") as file:
+                rows.extend(_rows(file))
+        return Glance(self, pl.DataFrame(rows, schema=_SCHEMA, orient="row"))
 
     def segment(self) -> "Segment":
         """A new file to append to."""
@@ -78,13 +93,45 @@ class Journal:
                 Path(file.name).unlink()
                 file.close()
 
-    def _sealed(self) -> list[str]:
+    def _sealed_files(self) -> list[str]:
         return [name for name in self.store.list("sealed-*.parquet") if re.fullmatch(r"sealed-\d{6}\.parquet", name)]
 
     def _publish(self, rows: list[tuple[str, str, str]]) -> None:
-        frame = pl.DataFrame(rows, schema=_SCHEMA, orient="row").unique("key", keep="last", maintain_order=True)
-        number = max((int(name[7:13]) for name in self._sealed()), default=0) + 1
-        self.store.publish(f"sealed-{number:06d}.parquet", lambda out: frame.sort("scope", "key").write_parquet(out, row_group_size=16_384))
+        number = max((int(name[7:13]) for name in self._sealed_files()), default=0) + 1
+        self.store.publish(f"sealed-{number:06d}.parquet", lambda out: write_sealed(rows, out))
+
+
+def write_sealed(rows: Sequence[tuple[str, str, str]], out: IO[bytes]) -> None:
+    """A sealed file of (key, scope, reply) rows; of equal keys the last stays."""
+    frame = pl.DataFrame(rows, schema=_SCHEMA, orient="row").unique("key", keep="last", maintain_order=True)
+    frame.sort("scope", "key").write_parquet(out, row_group_size=SEALED_GROUP)
+
+
+class Glance:
+    """A journal as it was at one moment. Calls of writers that still live, and of killed ones, are in it."""
+
+    def __init__(self, journal: Journal, unsealed: pl.DataFrame) -> None:
+        self._journal, self._unsealed = journal, unsealed
+
+    def scopes(self) -> dict[str, int]:
+        """scope -> number of calls held; at most, for a call that stands in two files counts twice."""
+        counts: Counter[str] = Counter(self._unsealed["scope"])
+        for rows in self._journal._sealed(lambda file: file.group_by("scope").len()):
+            counts.update(dict(rows.iter_rows()))
+        return dict(counts)
+
+    def replies(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """key -> reply (JSON bytes) of those of the calls that are held."""
+        found: dict[str, bytes] = {}
+        if keys:
+            wanted = pl.col("key").is_in(pl.Series(keys, dtype=pl.String).implode())
+            for rows in (*self._journal._sealed(lambda file: file.filter(wanted)), self._unsealed.filter(wanted)):
+                found.update((key, reply.encode()) for key, reply in rows.select("key", "reply").iter_rows())
+        return found
+
+    def bytes(self) -> int:
+        """Size of its files on disk."""
+        return sum(path.stat().st_size for path in self._journal.folder.glob("[!.]*") if path.is_file())
 
 
 class Segment:

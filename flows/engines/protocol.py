@@ -50,5 +50,9 @@ class Engine(Protocol):
     def identity(self) -> str:
         """Name and revision: whatever could make the same request get another answer."""
 
+    @property
+    def free(self) -> bool:
+        """Whether asking costs neither money nor a noticeable wait, so that `plan` may try a few calls."""
+
     def answer(self, requests: Sequence[Request]) -> Iterator[list[tuple[int, Reply]]]:
         """Batches of (index of the request, reply) as they come, in any order; every index exactly once, failures as `Reply.error`."""

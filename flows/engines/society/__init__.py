@@ -25,6 +25,8 @@ BATCH = 256
 class Society:
     """One member of the society, as an engine."""
 
+    free = True
+
     def __init__(self, character: str) -> None:
         if character not in characters():
             raise InputError("recipe", "character", found=f"'{character}'", expected=nearest(character, characters()))
