@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 UInts = NDArray[np.uint64]
+_encode = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode
 
 
 def content_hash(value: object, size: int = 16) -> str:
     """Hex digest (`size` bytes) of a JSON-able value, independent of the order of mapping keys."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.blake2b(text.encode(), digest_size=size).hexdigest()
+    return hashlib.blake2b(_encode(value).encode(), digest_size=size).hexdigest()
 
 
 def content_id(kind: str, *parts: str | int | None) -> str:
@@ -30,7 +30,10 @@ def content_id(kind: str, *parts: str | int | None) -> str:
 
 def keys(ids: Iterable[str]) -> UInts:
     """The 64-bit numbers behind content ids, shape (n,)."""
-    return np.array([int(i, 16) for i in ids], dtype=np.uint64)
+    names = list(ids)
+    if all(len(name) == 16 for name in names):
+        return np.frombuffer(bytes.fromhex("".join(names)), dtype=">u8").astype(np.uint64)
+    return np.array([int(name, 16) for name in names], dtype=np.uint64)
 
 
 def draw(seed: int, stage: str, *counters: UInts) -> UInts:

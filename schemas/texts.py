@@ -17,8 +17,18 @@ def normal(text: str) -> str:
 
 def length_only(first: str, second: str) -> bool:
     """Whether one text begins with the whole of the other."""
+    heads = [_head(text) for text in (first, second)]
+    if all(heads) and heads[0] != heads[1]:
+        return False
     shorter, longer = sorted((normal(first), normal(second)), key=len)
     return longer.startswith(shorter)
+
+
+def _head(text: str) -> str:
+    """The first characters of a long text's normal form, or nothing where they are not to be had for little."""
+    head = text[:200]
+    form = " ".join(head.casefold().split()) if head.isascii() else ""
+    return form[:32] if len(form) > 32 else ""
 
 
 def is_blank(text: str) -> bool:

@@ -27,8 +27,6 @@ _REFUSAL = re.compile(
     re.IGNORECASE,
 )
 
-_BEYOND_ASCII = re.compile(r"[^\x00-\x7f]")  # every letter of ASCII is Latin
-
 
 def is_refusal(text: str) -> bool:
     """Whether an answer opens by declining (an answer that declines later on is not caught)."""
@@ -37,12 +35,11 @@ def is_refusal(text: str) -> bool:
 
 def latin_share(text: str) -> float:
     """Share of the letters that are Latin; 1 for a text without letters."""
-    foreign = sum(c.isalpha() and "LATIN" not in unicodedata.name(c, "") for c in _BEYOND_ASCII.findall(text))
-    if not foreign:
+    foreign = {c for c in set(text) if not c.isascii() and c.isalpha() and "LATIN" not in unicodedata.name(c, "")}
+    if not foreign:  # every letter of ASCII is Latin
         return 1.0
     letters = sum(c.isalpha() for c in text)
-    share: float = (letters - foreign) / letters
-    return share
+    return sum(c not in foreign for c in text if c.isalpha()) / letters
 
 
 class Sieve:

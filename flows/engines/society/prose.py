@@ -37,4 +37,4 @@ def sentences() -> dict[str, Any]:
 
 
 def _load(name: str) -> Any:
-    return yaml.safe_load(source(name))
+    return yaml.load(source(name), getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - the safe loader, in C where it is there
