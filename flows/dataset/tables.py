@@ -7,7 +7,9 @@
 Same rows, same bytes: the settings below are fixed, and rows come sorted from their stage.
 """
 
+import io
 from collections.abc import Sequence
+from typing import IO
 
 import polars as pl
 import pyarrow as pa
@@ -30,8 +32,7 @@ ROW_GROUP = 131_072
 
 def frame(record: type[Record], rows: Sequence[Record]) -> pl.DataFrame:
     """Rows as a data frame with the record's columns, also when there are none."""
-    table = pa.Table.from_pylist([row.model_dump() for row in rows], schema=record.arrow_schema())
-    return _to_polars(table)
+    return pl.DataFrame([row.model_dump() for row in rows], schema=_empty(record).schema)
 
 
 def to_arrow(record: type[Record], data: pl.DataFrame) -> pa.Table:
@@ -42,8 +43,19 @@ def to_arrow(record: type[Record], data: pl.DataFrame) -> pa.Table:
 
 def write(store: Store, name: str, record: type[Record], data: pl.DataFrame, metadata: dict[str, str] | None = None) -> None:
     """Publish a table with key-value metadata beside the record's schema."""
+    store.publish(name, lambda file: _write(file, record, data, metadata))
+
+
+def size(record: type[Record], data: pl.DataFrame, metadata: dict[str, str] | None = None) -> int:
+    """Bytes of the file that `write` would publish."""
+    file = io.BytesIO()
+    _write(file, record, data, metadata)
+    return file.tell()
+
+
+def _write(file: IO[bytes], record: type[Record], data: pl.DataFrame, metadata: dict[str, str] | None) -> None:
     table = to_arrow(record, data).replace_schema_metadata(metadata or None)
-    store.publish(name, lambda file: pq.write_table(table, file, row_group_size=ROW_GROUP, **_SETTINGS))
+    pq.write_table(table, file, row_group_size=ROW_GROUP, **_SETTINGS)
 
 
 def read(store: Store, pattern: str, record: type[Record], columns: Sequence[str] | None = None) -> pl.DataFrame:
@@ -52,7 +64,7 @@ def read(store: Store, pattern: str, record: type[Record], columns: Sequence[str
     schema = record.arrow_schema()
     wanted = list(columns or schema.names)
     if not names:
-        return _to_polars(schema.empty_table()).select(wanted)
+        return _empty(record).select(wanted)
     parts = [_to_polars(pq.read_table(store.path(name), columns=wanted, filesystem=store.fs)) for name in names]
     return pl.concat(parts).select(wanted)
 
@@ -77,6 +89,11 @@ def schema(store: Store, name: str) -> pa.Schema:
     """Arrow schema of a Parquet file."""
     with store.open(name) as file:
         return pq.read_schema(file)
+
+
+def _empty(record: type[Record]) -> pl.DataFrame:
+    # Made of no batches: an array from a Python list, even an empty one, makes pyarrow import pandas, a quarter of a second.
+    return _to_polars(pa.Table.from_batches([], schema=record.arrow_schema()))
 
 
 def _to_polars(table: pa.Table) -> pl.DataFrame:
