@@ -28,7 +28,6 @@ from prefloom.flows.dataset.store import Store, named
 from prefloom.schemas.errors import InputError
 
 _COUNTER = itertools.count()
-SEALED_GROUP = 16_384  # rows of a row group
 SEALED_ROWS = 500_000  # a sealed file is made in memory: about 200 MB of replies
 _SCHEMA = {"key": pl.String, "scope": pl.String, "reply": pl.String}
 
@@ -104,7 +103,7 @@ class Journal:
 def write_sealed(rows: Sequence[tuple[str, str, str]], out: IO[bytes]) -> None:
     """A sealed file of (key, scope, reply) rows; of equal keys the last stays."""
     frame = pl.DataFrame(rows, schema=_SCHEMA, orient="row").unique("key", keep="last", maintain_order=True)
-    frame.sort("scope", "key").write_parquet(out, row_group_size=SEALED_GROUP)
+    frame.sort("scope", "key").write_parquet(out, row_group_size=16_384)
 
 
 class Glance:

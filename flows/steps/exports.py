@@ -25,7 +25,7 @@ def export_preferences(job: ShardJob) -> ShardReport:
     preferences = tables.read(store, job.part("preferences"), Preference)
     answers = tables.read(store, "candidates/part-*.parquet", Candidate, ["candidate_id", "text"])
     prompts = tables.read(store, "prompts/part-*.parquet", Prompt, ["prompt_id", "text"])
-    system = _system(tables.read(store, "personas/part-*.parquet", Persona, ["persona_id", "description"]), settings.persona)
+    system = opening(tables.read(store, "personas/part-*.parquet", Persona, ["persona_id", "description"]), settings.persona)
     examples = conversations(preferences, answers, prompts, system)
     for split in SPLITS:
         rows = examples.filter(pl.col("split") == split)
@@ -54,7 +54,7 @@ def turn(role: str, text: str) -> pl.Expr:
     return pl.concat_list(pl.struct(pl.lit(role).alias("role"), pl.col(text).alias("content")))
 
 
-def _system(personas: pl.DataFrame, wanted: bool) -> pl.DataFrame:
+def opening(personas: pl.DataFrame, wanted: bool) -> pl.DataFrame:
     """persona_id -> the system message that opens its conversations, or an empty list."""
     if not wanted:
         return personas.select("persona_id", turn("system", "description").list.head(0).alias("system"))

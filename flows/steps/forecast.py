@@ -1,0 +1,233 @@
+"""What a build will need, before anything is spent: rows, calls, tokens, bytes, time and money of each stage. Nothing is written.
+
+    forecast(Run.create(Path("data"), resolve("demo")), materials)
+    -> Forecast(stages=[…, StageForecast("judgements", rows=78294, usage={"judge": Usage(calls=78596, …)}, left=…, bytes=713000)], …)
+
+Personas, prompts, imported answers, comparisons and who is asked are made in memory by the functions that make them in a build, so their
+numbers are exact. What rests on an assumption instead says so in `basis`.
+"""
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from prefloom.flows.dataset import stages
+from prefloom.flows.dataset.run import Run
+from prefloom.flows.steps import freshness
+from prefloom.flows.steps.comparisons import choose
+from prefloom.flows.steps.forecast_answers import Answers, expected_answers
+from prefloom.flows.steps.forecast_bytes import Size, journal_bytes, per_character, rejected_bytes, sized, table_bytes
+from prefloom.flows.steps.forecast_readings import Panel, Readings, expected_readings
+from prefloom.flows.steps.forecast_rows import Drawn
+from prefloom.flows.steps.personas import personas_of
+from prefloom.flows.steps.prompts import prompts_of
+from prefloom.schemas.candidate import Candidate
+from prefloom.schemas.comparison import Comparison
+from prefloom.schemas.ids import shard_of
+from prefloom.schemas.manifest import StageEntry
+from prefloom.schemas.persona import Persona
+from prefloom.schemas.prompt import Prompt
+from prefloom.schemas.recipe import Recipe
+from prefloom.schemas.splits import HALVES
+from prefloom.schemas.usage import Usage, Usages, spend, total
+
+
+@dataclass(frozen=True)
+class StageForecast:
+    """What one stage will hold, and the calls it stands on: all of them, and those that are left to make."""
+
+    name: str
+    rows: int
+    bytes: int
+    usage: Usages = field(default_factory=dict)
+    left: Usages = field(default_factory=dict)
+    exact: bool = True  # rows are counted, not expected
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """The stages of one run, what its calls take, and what all of it rests on."""
+
+    dataset: str
+    built: bool
+    stages: tuple[StageForecast, ...]
+    journal: tuple[int, int]  # bytes that the models' journals have, bytes that the build adds
+    pace: dict[str, float] = field(default_factory=dict)  # model -> calls per second, where known
+    basis: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def usage(self) -> Usages:
+        """Model -> every call of the dataset."""
+        return total(stage.usage for stage in self.stages)
+
+    def left(self) -> Usages:
+        """Model -> the calls that are left to make."""
+        return total(stage.left for stage in self.stages)
+
+    def seconds(self) -> float | None:
+        """Time for the calls that are left; None while a model that has some has no known pace."""
+        times = [used.calls / self.pace[model] if model in self.pace else None for model, used in self.left().items() if used.calls]
+        return None if None in times else sum(time for time in times if time is not None)
+
+
+def forecast(run: Run, uses: freshness.Materials) -> Forecast:
+    """The forecast of a run. InputError as in a build, for what a build would find before its first call."""
+    identities = {uses.models[name] for stage in stages.STAGES for name in stage.models(run.resolved.recipe)}
+    journal = sum(run.journal(identity).glance().bytes() for identity in identities)
+    done = {stage.name: entry for stage in stages.STAGES if (entry := freshness.fresh(run, stage, uses))}
+    real = {name: StageForecast(name, _rows(entry), sum(f.bytes for f in entry.files), entry.usage) for name, entry in done.items()}
+    if freshness.is_finished(run, uses):
+        return Forecast(str(run.folder), True, tuple(real.values()), (journal, 0))
+    recipe = run.resolved.recipe
+    personas, unfit = personas_of(run.resolved)
+    prompts, repeated = prompts_of(run.resolved)
+    answers = expected_answers(run, uses, prompts, repeated)
+    comparisons, few = choose(recipe, personas, prompts, answers.rows, prompts["prompt_id"].to_list())
+    panel = Panel(personas, prompts, comparisons)
+    readings = expected_readings(panel, run, uses, answers)
+    drawn = Drawn(panel, recipe, readings)
+    judge = recipe.judgements.model
+    sizes = _early(panel, answers, (unfit, repeated, few), recipe) | sized(drawn, answers)
+    calls = {"candidates": (answers.usage, answers.left), "judgements": ({judge: readings.usage}, {judge: readings.left})}
+    guessed = {"judgements", "labels", "preferences", "exports"} | ({"candidates", "comparisons"} if answers.unknown else set())
+    expected = [StageForecast(name, size.rows, size.bytes, *calls.get(name, ({}, {})), name not in guessed) for name, size in sizes.items()]
+    return Forecast(
+        dataset=str(run.folder),
+        built=False,
+        stages=tuple(real.get(stage.name, stage) for stage in expected),
+        journal=(journal, journal_bytes(drawn, answers)),
+        pace=_pace(recipe, answers, readings),
+        basis=(*answers.basis, *readings.basis, *_assumptions(recipe, answers, readings)),
+        warnings=_warnings(panel, answers, few, recipe),
+    )
+
+
+def _rows(entry: StageEntry) -> int:
+    return sum(file.rows for file in entry.files if not file.path.startswith("rejected/"))
+
+
+def _early(panel: Panel, answers: Answers, rejected: tuple[pl.DataFrame, ...], recipe: Recipe) -> dict[str, Size]:
+    """The stages before the readings; what the checks reject lies beside them."""
+    unfit, repeated, few = rejected
+    parts = recipe.shards.prompts
+
+    def first(rows: pl.DataFrame) -> float:
+        return rejected_bytes(rows, np.zeros(rows.height, dtype=np.int64))
+
+    def by_prompt(rows: pl.DataFrame, column: str = "prompt_id") -> Any:
+        return shard_of(rows[column], parts)
+
+    personas = table_bytes(Persona, panel.personas, np.zeros(panel.personas.height, dtype=np.int64), 1) + first(unfit)
+    prompts = table_bytes(Prompt, panel.prompts, by_prompt(panel.prompts), parts) + first(repeated)
+    comparisons = table_bytes(Comparison, panel.comparisons, by_prompt(panel.comparisons), parts) + rejected_bytes(
+        few, by_prompt(few, "row_id")
+    )
+    known = answers.rows.filter(~pl.col("candidate_id").is_in(list(answers.unknown)))
+    written = sum(answers.characters[name] for name in answers.unknown)
+    if answers.unknown:
+        written *= per_character(known["text"].to_list() or panel.prompts["text"].to_list())
+    spread = np.arange(answers.rejected.height) % (1 if recipe.candidates.source == "file" else parts)
+    candidates = written + table_bytes(Candidate, answers.rows, by_prompt(answers.rows), parts) + rejected_bytes(answers.rejected, spread)
+    sizes = {"personas": personas, "prompts": prompts, "candidates": candidates, "comparisons": comparisons}
+    rows = (panel.personas.height, panel.prompts.height, answers.rows.height, panel.comparisons.height)
+    return {name: Size(count, round(size)) for (name, size), count in zip(sizes.items(), rows, strict=True)}
+
+
+def _pace(recipe: Recipe, answers: Answers, readings: Readings) -> dict[str, float]:
+    """Calls per second: as the recipe states, else as tried out."""
+    judge = recipe.judgements.model
+    tried = answers.pace | ({judge: readings.pace} if readings.pace else {})
+    return tried | {name: rate.calls_per_second for name, rate in recipe.rates.items() if rate.calls_per_second}
+
+
+def _assumptions(recipe: Recipe, answers: Answers, readings: Readings) -> list[str]:
+    tried = answers.pace | ({recipe.judgements.model: readings.pace} if readings.pace else {})
+    stated = {name for name, rate in recipe.rates.items() if rate.calls_per_second}
+    looked = "expected from the readings that were looked at" if readings.sample else "every reading is taken to pass the checks"
+    drawn = "ids and texts real where known, " + (
+        "log-odds near those looked at" if readings.sample else "log-odds from a normal distribution"
+    )
+    return [
+        f"rows of judgements, labels, preferences and exports: {looked}",
+        f"bytes: about one part of each table written into memory, {drawn}",
+        *(f"time of {name}: as rates.{name}.calls_per_second states" for name in sorted(stated)),
+        *(
+            f"time of {name}: {pace:,.0f} calls a second, measured just now, model calls alone"
+            for name, pace in tried.items()
+            if name not in stated
+        ),
+    ]
+
+
+def _warnings(panel: Panel, answers: Answers, few: pl.DataFrame, recipe: Recipe) -> tuple[str, ...]:
+    said = []
+    if few.height:
+        said.append(f"{few.height:,} of {panel.prompts.height:,} prompts will have fewer than two answers and are not compared")
+    for what, rows in (("persona", panel.personas), ("prompt", panel.prompts)):
+        shares = {"train": 1.0, "validation": recipe.splits.validation, "test": recipe.splits.test}
+        said += [
+            f"no {half} {what}: the splits that need one stay empty" for half in HALVES if shares[half] and half not in set(rows["split"])
+        ]
+    said += [f"{key} is not stated: max_tokens stands in for it, so tokens, bytes and money are upper bounds" for key in answers.bounds]
+    if recipe.prices:
+        used = [*answers.usage, recipe.judgements.model]
+        said += [f"no price for {name}: its calls are in no sum of money" for name in dict.fromkeys(used) if name not in recipe.prices]
+    return tuple(said)
+
+
+def report(found: Forecast, recipe: Recipe) -> dict[str, Any]:
+    """The forecast as one JSON object. Money is US dollars as decimal text, null where nothing has a price."""
+    usage, left = found.usage(), found.left()
+
+    def calls(all_: Usages, rest: Usages) -> dict[str, Any]:
+        everything, open_ = (sum(used.values(), Usage()) for used in (all_, rest))
+        return {
+            "calls": everything.calls,
+            "journaled": everything.calls - open_.calls,
+            "left": open_.calls,
+            "prompt_tokens": everything.prompt_tokens,
+            "prompt_tokens_left": open_.prompt_tokens,
+            "completion_tokens": everything.completion_tokens,
+            "completion_tokens_left": open_.completion_tokens,
+            "dollars": _money(spend(all_, recipe.prices)),
+            "dollars_left": _money(
+                spend({name: used for name, used in rest.items() if used.calls}, recipe.prices) if open_.calls else _nothing(all_, recipe)
+            ),
+        }
+
+    def seconds(name: str) -> float | None:
+        calls_left = left.get(name, Usage()).calls
+        return 0.0 if not calls_left else round(calls_left / found.pace[name], 1) if name in found.pace else None
+
+    models = {name: calls({name: used}, {name: left.get(name, Usage())}) | {"seconds_left": seconds(name)} for name, used in usage.items()}
+    whole = found.seconds()
+    return {
+        "dataset": found.dataset,
+        "status": "already built" if found.built else "to build",
+        "stages": {
+            stage.name: {"rows": stage.rows, "exact": stage.exact} | calls(stage.usage, stage.left) | {"bytes": stage.bytes}
+            for stage in found.stages
+        },
+        "models": models,
+        "total": calls(usage, left)
+        | {
+            "seconds_left": None if whole is None else round(whole, 1),
+            "dataset_bytes": sum(stage.bytes for stage in found.stages),
+            "journal_bytes": found.journal[0],
+            "journal_bytes_added": found.journal[1],
+        },
+        "basis": list(found.basis),
+        "warnings": list(found.warnings),
+    }
+
+
+def _nothing(usage: Usages, recipe: Recipe) -> Decimal | None:
+    """No money where a price is known, unknown where none is."""
+    return None if spend(usage, recipe.prices) is None else Decimal(0)
+
+
+def _money(amount: Decimal | None) -> str | None:
+    return None if amount is None else f"{amount:f}"
