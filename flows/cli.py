@@ -1,6 +1,6 @@
 """The `prefloom` command. What is heavy is imported where it is used, so that help and errors come at once.
 
-    prefloom build data/recipes/demo.yaml        prefloom validate data/runs/demo-…        prefloom show data/runs/demo-…
+    prefloom plan demo        prefloom build demo        prefloom validate data/runs/demo-…        prefloom show data/runs/demo-…
 
 Exit codes: 0 done, 1 the dataset is not valid, 2 something the user can mend (one line says what and where), 130 interrupted.
 """
@@ -31,6 +31,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 _RESUME = "prefloom: that was a fault of prefloom, not of your input; what is done is kept in {}, and the same command goes on from there"
+RecipeName = Annotated[str, typer.Argument(help="A recipe file, or the name of a recipe that ships with prefloom (demo).")]
+Out = Annotated[str, typer.Option(help="Folder that holds runs/ and journal/, from where you are.")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a value, e.g. personas.0.count=250.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 
@@ -51,11 +54,9 @@ def prefloom(
 
 @app.command()
 def build(
-    recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a recipe that ships with prefloom (demo).")],
-    out: Annotated[str, typer.Option(help="Folder that holds runs/ and journal/, from where you are.")] = "data",
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a value, e.g. personas.0.count=250.")
-    ] = None,
+    recipe: RecipeName,
+    out: Out = "data",
+    set_: Overrides = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Ask again for what an earlier build lost to failures.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -67,9 +68,7 @@ def build(
     from prefloom.flows.dataset.run import Run
     from prefloom.flows.steps import freshness
 
-    if "://" in out:
-        raise InputError("--out", found=out, expected="a local folder")
-    run = Run.create(Path(out), resolve(recipe, set_ or ()))
+    run = Run.create(_folder(out), resolve(recipe, set_ or ()))
     uses = freshness.materials(run.resolved)
     if freshness.is_finished(run, uses) and not (retry_failed and freshness.has_failures(run)):
         freshness.check_outcomes(run)
@@ -106,6 +105,12 @@ def build(
     _say(as_json, value | rows, text)
 
 
+def _folder(out: str) -> Path:
+    if "://" in out:
+        raise InputError("--out", found=out, expected="a local folder")
+    return Path(out)
+
+
 def _execute(run: "Run", recipe: str, out: str, overrides: list[str], retry_failed: bool) -> dict[str, dict[str, Any]]:
     """Run the flow against a Prefect server that lives as long as the build; returns what each stage did."""
     from dataclasses import asdict
@@ -132,6 +137,30 @@ def watch(dataset: Annotated[Path, typer.Argument(help="A run folder.")]) -> Non
     if not (dataset / "recipe.resolved.yaml").exists():
         raise InputError(str(dataset), found="no recipe.resolved.yaml", expected="a run folder in which a build has begun")
     follow(Display(Run(dataset)))
+
+
+@app.command()
+def plan(
+    recipe: RecipeName,
+    out: Out = "data",
+    set_: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what a build needs before anything is spent: rows, calls, tokens, disk, time, money.
+
+    Counts what can be counted, among it the calls that the journal holds already, and says of every other figure what it rests on. Time
+    and money come from `rates` and `prices` in the recipe; without them they stay unknown, except that a free model's time is measured.
+    Nothing is written and no model that costs anything is asked.
+    """
+    from prefloom.flows.dataset.resolve import resolve
+    from prefloom.flows.dataset.run import Run
+    from prefloom.flows.steps.forecast import forecast, report
+    from prefloom.flows.steps.forecast_text import text
+    from prefloom.flows.steps.freshness import materials
+
+    run = Run.create(_folder(out), resolve(recipe, set_ or ()))
+    found = report(forecast(run, materials(run.resolved)), run.resolved.recipe)
+    _say(as_json, found, text(found))
 
 
 @app.command()
