@@ -47,7 +47,7 @@ def judge_comparisons(job: ShardJob) -> ShardReport:
     failures: list[Rejected] = []
     engine = open_engine(recipe.models[recipe.judgements.model])
     plan = _plan(comparisons, recipe.judgements.templates)
-    meter = Meter(job, planned=2 * len(templates) * sum(len(comparison.persona_ids) for comparison in comparisons))
+    meter = Meter(job, planned=2 * len(recipe.judgements.templates) * sum(len(comparison.persona_ids) for comparison in comparisons))
     with asking(engine, run.journal(engine.identity), list(prompts)) as session:
         meter.follow(recipe.judgements.model, session)
         for readings in _chunks(plan, answers):

@@ -89,9 +89,9 @@ def report(root: Path, personas: int) -> None:
 
 def finish(run: Run) -> None:
     """The manifest, as a build writes it."""
-    from prefloom.flows.steps import plan
+    from prefloom.flows.steps import freshness
 
-    composed = plan.composed(run, plan.materials(run.resolved))
+    composed = freshness.composed(run, freshness.materials(run.resolved))
     assert composed
     run.store.create(stages.MANIFEST, composed)
 
