@@ -5,6 +5,7 @@
 Exit codes: 0 done, 1 the dataset is not valid, 2 something the user can mend (one line says what and where), 130 interrupted.
 """
 
+import gc
 import io
 import json
 import os
@@ -152,6 +153,7 @@ def plan(
     and money come from `rates` and `prices` in the recipe; without them they stay unknown, except that a free model's time is measured.
     Nothing is written and no model that costs anything is asked.
     """
+    gc.disable()  # a second's work in which nothing has to be found and freed: a tenth of it would go into the search
     from prefloom.flows.dataset.resolve import resolve
     from prefloom.flows.dataset.run import Run
     from prefloom.flows.steps.forecast import forecast, report
@@ -241,6 +243,8 @@ def main() -> None:
             sys.stderr.write(visible("".join(f"{short(line.rstrip(), 5000)}\n" for line in traceback.format_exception(error))))
             sys.exit(1)
         _refuse(mended)
+    finally:
+        gc.freeze()  # Python need not search everything once more before it ends
 
 
 def _open_streams() -> None:

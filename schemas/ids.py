@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 UInts = NDArray[np.uint64]
+_MASK = 2**64 - 1
 _encode = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode
 
 
@@ -47,6 +48,11 @@ def draw(seed: int, stage: str, *counters: UInts) -> UInts:
     return state
 
 
+def draw_one(seed: int, stage: str, counter: int) -> int:
+    """The same for a single counter, without an array around it."""
+    return _mix_one(int(content_hash([seed, stage], size=8), 16) ^ _mix_one(counter))
+
+
 def unit(numbers: UInts) -> NDArray[np.float64]:
     """Map 64-bit draws to [0, 1), using the upper 53 bits."""
     return (numbers >> np.uint64(11)).astype(np.float64) * 2.0**-53
@@ -64,3 +70,10 @@ def _mix(x: UInts) -> UInts:
         x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))
+
+
+def _mix_one(x: int) -> int:
+    x = (x + 0x9E3779B97F4A7C15) & _MASK
+    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9 & _MASK
+    x = (x ^ (x >> 27)) * 0x94D049BB133111EB & _MASK
+    return x ^ (x >> 31)

@@ -96,8 +96,11 @@ def sized(drawn: Drawn, answers: Answers) -> dict[str, Size]:
         checks = LabelChecks(min_mass=0.0, min_margin=0.0, min_consistency=0.0, length_only=checks.length_only)
     kept, refused = verdicts(labels, flags, checks)
 
+    ids = panel.personas["persona_id"]
+    shard = dict(zip(ids, shard_of(ids, shards).tolist(), strict=True))
+
     def size(record: type[Record], rows: pl.DataFrame, rejected: pl.DataFrame) -> Size:
-        place = [shard_of(frame["persona_id"], shards) for frame in (rows, rejected)]
+        place = [frame["persona_id"].replace_strict(shard, return_dtype=pl.Int64).to_numpy() for frame in (rows, rejected)]
         total = table_bytes(record, rows, place[0], shards, times) + rejected_bytes(rejected, place[1], times)
         return Size(round(rows.height * times), round(total))
 
@@ -177,7 +180,7 @@ def journal_bytes(drawn: Drawn, answers: Answers) -> int:
         else:  # 40 bytes are a key, numbers and names
             total += left.calls * 40 + 4 * per_character(drawn.panel.prompts["text"].to_list()) * left.completion_tokens
     calls = drawn.readings.left.calls
-    if some := min(calls, ENOUGH):
+    if some := min(calls, ENOUGH // 4):
         odds, mass, _ = drawn.values
         pair = np.sort(rng.integers(odds.shape[2], size=some))
         first, second = (np.log(np.maximum(mass[0, 0, pair], 1e-4)) - np.logaddexp(0, sign * odds[0, 0, pair]) for sign in (-1, 1))

@@ -9,7 +9,7 @@ prompt, so a few per persona and template tell the rest. Nothing is written.
 import math
 import time
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -165,10 +165,14 @@ class _Survey:
 
     def _render(self, template: int, place: int) -> None:
         comparison, persona = (int(side[place]) for side in self.panel.pairs)
-        shown = Comparison.model_construct(None, **self.panel.comparisons.row(comparison, named=True))
+        shown = self._comparison(comparison)
         name, reader, identity = self.templates[template], self.panel.personas["persona_id"][persona], self.uses.models[self.model]
         asked = [self.ask((one, name, reader)) for one in (shown, shown.swap())]
         self.looks[template, place] = (_Look(asked[0], asked[0].key(identity)), _Look(asked[1], asked[1].key(identity)))
+
+    @cache  # noqa: B019 - the survey lives for one forecast
+    def _comparison(self, place: int) -> Comparison:
+        return Comparison.model_construct(None, **self.panel.comparisons.row(place, named=True))
 
     def _rehearse(self, clusters: Ints) -> float | None:
         """Ask for the looked-at readings that are missing; calls per second."""

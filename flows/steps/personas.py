@@ -19,7 +19,7 @@ from prefloom.flows.dataset.shards import ShardJob, ShardReport
 from prefloom.flows.steps.texts import Sieve, draw_distinct, expect_one_meaning
 from prefloom.prompts import expect_inputs, inline
 from prefloom.schemas.errors import InputError
-from prefloom.schemas.ids import content_id, draw
+from prefloom.schemas.ids import content_id, draw, draw_one
 from prefloom.schemas.persona import Persona, Trait
 from prefloom.schemas.recipe import FilePersonas, GridPersonas, Recipe, Resolved, TemplatePersonas
 from prefloom.schemas.splits import split_of
@@ -109,7 +109,7 @@ def _walk(grid: Grid, seed: int) -> Iterator[tuple[dict[str, str], dict[str, str
                 orders[name] = np.argsort(_draws(seed, f"grid/{name}/{block}", len(values)), kind="stable")
             traits[name] = list(values)[orders[name][place]]
             choices = values[traits[name]]
-            wordings[name] = choices[int(_draws(seed, f"wording/{name}/{step}", 1)[0]) % len(choices)]
+            wordings[name] = choices[draw_one(seed, f"wording/{name}/{step}", 0) % len(choices)]
         yield traits, wordings
 
 
