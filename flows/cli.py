@@ -50,7 +50,43 @@ def _version(wanted: bool) -> None:
 def prefloom(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")] = False,
 ) -> None:
-    """Turn a recipe into an audited dataset of who prefers what."""
+    """Turn a recipe into an audited dataset of who prefers what.
+
+    A first dataset:
+
+    \b
+      prefloom plan demo           what it takes, before anything is spent
+      prefloom build demo          data/runs/demo-<fingerprint>/, on where an earlier build stopped
+      prefloom report data/runs/demo-<fingerprint>
+
+    Every command but watch takes --json. Exit codes: 0 done, 1 a dataset is not valid or prefloom is at fault, 2 something in your hands is
+    wrong (one line says what and where), 130 interrupted.
+    """
+
+
+@app.command()
+def plan(
+    recipe: RecipeName,
+    out: Out = "data",
+    set_: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what a build takes, before anything is spent.
+
+    Rows, calls, tokens, disk, time and money of each stage and model. Counts what can be counted, among it the calls that the journal
+    holds already, and says of every other figure what it rests on. Time and money come from `rates` and `prices` in the recipe; without
+    them they stay unknown, except that a free model's time is measured. Nothing is written and no model that costs anything is asked.
+    """
+    gc.disable()  # a second's work in which nothing has to be found and freed: a tenth of it would go into the search
+    from prefloom.flows.dataset.resolve import resolve
+    from prefloom.flows.dataset.run import Run
+    from prefloom.flows.steps.forecast import forecast, report
+    from prefloom.flows.steps.forecast_text import text
+    from prefloom.flows.steps.freshness import materials
+
+    run = Run.create(_folder(out), resolve(recipe, set_ or ()))
+    found = report(forecast(run, materials(run.resolved)), run.resolved.recipe)
+    _say(as_json, found, text(found))
 
 
 @app.command()
@@ -61,7 +97,16 @@ def build(
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Ask again for what an earlier build lost to failures.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Build the dataset of a recipe; go on where an earlier build stopped."""
+    """Build a dataset, or go on where a build stopped.
+
+    Whatever was asked before, by this build or another under the same folder, comes from the journal and is not asked again. On a
+    terminal one table shows how far it is; elsewhere a line is printed when a stage ends. Prefect keeps the history: in a server of
+    yours if PREFECT_API_URL is set, else in one that lives as long as the build.
+
+    \b
+      prefloom build my.yaml
+      prefloom build my.yaml --set personas.0.count=250 --set run.workers=8
+    """
     started = time.monotonic()
     from prefloom.flows.dataset import stages
     from prefloom.flows.dataset.lock import run_lock
@@ -131,7 +176,11 @@ def _execute(run: "Run", recipe: str, out: str, overrides: list[str], retry_fail
 
 @app.command()
 def watch(dataset: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
-    """Watch a build that something else runs: a schedule, another terminal, another machine on the same file system. Ctrl-C ends it."""
+    """Watch a build that something else runs.
+
+    A schedule, another terminal, another machine on the same file system: everything is read from the run folder. Ctrl-C ends the
+    watching, not the build.
+    """
     from prefloom.flows.dataset.run import Run
     from prefloom.flows.display import Display, follow
 
@@ -141,28 +190,40 @@ def watch(dataset: Annotated[Path, typer.Argument(help="A run folder.")]) -> Non
 
 
 @app.command()
-def plan(
-    recipe: RecipeName,
-    out: Out = "data",
-    set_: Overrides = None,
+def report(
+    dataset: Annotated[Path, typer.Argument(help="A run folder.")],
     as_json: AsJson = False,
 ) -> None:
-    """Say what a build needs before anything is spent: rows, calls, tokens, disk, time, money.
+    """Write report.html, the dataset on one page.
 
-    Counts what can be counted, among it the calls that the journal holds already, and says of every other figure what it rests on. Time
-    and money come from `rates` and `prices` in the recipe; without them they stay unknown, except that a free model's time is measured.
-    Nothing is written and no model that costs anything is asked.
+    What it holds and what was rejected, how sure the labels are, what the order does to the judge, who disagrees with whom, which
+    answers win for whom, samples with the readings behind them, baselines, usage and cost, provenance. One file without scripts that
+    asks for nothing from the network. A build writes it at its end.
     """
-    gc.disable()  # a second's work in which nothing has to be found and freed: a tenth of it would go into the search
-    from prefloom.flows.dataset.resolve import resolve
-    from prefloom.flows.dataset.run import Run
-    from prefloom.flows.steps.forecast import forecast, report
-    from prefloom.flows.steps.forecast_text import text
-    from prefloom.flows.steps.freshness import materials
+    from prefloom.flows.dataset.store import Store
+    from prefloom.flows.report.page import NAME, write_report
 
-    run = Run.create(_folder(out), resolve(recipe, set_ or ()))
-    found = report(forecast(run, materials(run.resolved)), run.resolved.recipe)
-    _say(as_json, found, text(found))
+    size = write_report(Store(str(dataset)))
+    path = dataset / NAME
+    _say(as_json, {"report": str(path), "bytes": size}, f"wrote {path} ({size / 1e6:.1f} MB); open it in a browser")
+
+
+@app.command()
+def show(
+    dataset: Annotated[Path, typer.Argument(help="A run folder.")],
+    rows: Annotated[int, typer.Option("--rows", "-n", min=1, help="How many preferences.")] = 3,
+    as_json: AsJson = False,
+) -> None:
+    """Show a few preferences in the terminal.
+
+    The person, the task, both answers, and how sure the label is; before them what each stage kept and rejected.
+    """
+    from prefloom.flows.dataset.show import overview, sample, text
+    from prefloom.flows.dataset.store import Store
+
+    store = Store(str(dataset))
+    report = overview(store) | {"preferences": sample(store, rows)}
+    _say(as_json, report, text(report))
 
 
 @app.command()
@@ -170,7 +231,11 @@ def validate(
     dataset: Annotated[Path, typer.Argument(help="A run folder.")],
     as_json: AsJson = False,
 ) -> None:
-    """Check a dataset: files, schemas, closed accounting, disjoint splits, label invariants."""
+    """Check that a dataset is what it says.
+
+    Reads every byte: files and their hashes, schemas, ids and links, closed accounting, disjoint splits, labels recomputed from their
+    readings, preferences, exports. Exit code 1 and the problems by name if one of the checks fails.
+    """
     from prefloom.flows.dataset.store import Store
     from prefloom.flows.dataset.validate import validate as check
 
@@ -183,35 +248,6 @@ def validate(
     _say(as_json, report, "\n".join([*lines, verdict]))
     if failed:
         raise typer.Exit(1)
-
-
-@app.command()
-def show(
-    dataset: Annotated[Path, typer.Argument(help="A run folder.")],
-    rows: Annotated[int, typer.Option("--rows", "-n", min=1, help="How many preferences.")] = 3,
-    as_json: AsJson = False,
-) -> None:
-    """Show a few preferences: the person, the task, both answers, and how sure the label is."""
-    from prefloom.flows.dataset.show import overview, sample, text
-    from prefloom.flows.dataset.store import Store
-
-    store = Store(str(dataset))
-    report = overview(store) | {"preferences": sample(store, rows)}
-    _say(as_json, report, text(report))
-
-
-@app.command()
-def report(
-    dataset: Annotated[Path, typer.Argument(help="A run folder.")],
-    as_json: AsJson = False,
-) -> None:
-    """Write report.html: what the dataset holds, who disagrees with whom, what it took; one file, no scripts, no network."""
-    from prefloom.flows.dataset.store import Store
-    from prefloom.flows.report.page import NAME, write_report
-
-    size = write_report(Store(str(dataset)))
-    path = dataset / NAME
-    _say(as_json, {"report": str(path), "bytes": size}, f"wrote {path} ({size / 1e6:.1f} MB); open it in a browser")
 
 
 def _say(as_json: bool, value: dict[str, Any], text: str) -> None:
