@@ -22,7 +22,12 @@ from prefloom.schemas.manifest import Manifest
 from prefloom.schemas.recipe import Price, Recipe
 from prefloom.schemas.usage import spend, tokens, total
 
-MOST_VALUES = 8  # values of a trait that are listed
+# However much there is, the page stays a page.
+MOST_VALUES = 8  # values of a trait
+MOST_TRAITS = 12
+MOST_TEMPLATES = 4  # with a figure each
+MOST_KINDS = 12  # of answers
+MOST_EXECUTIONS = 20  # the latest
 REASONS = ("inconsistent", "undecided", "low_mass", "length_only")
 Section = dict[str, Any]
 
@@ -73,8 +78,8 @@ def margins(data: statistics.Dataset, recipe: Recipe) -> Section:
 def orders(data: statistics.Dataset) -> Section:
     """Position bias and consistency, template by template."""
     pairs = statistics.both_orders(data)
-    rows = statistics.templates(data).to_dicts()
-    for row in rows:
+    rows = [row | {"figure": ""} for row in statistics.templates(data).to_dicts()]
+    for row in rows[:MOST_TEMPLATES]:
         mine = pairs.filter(pl.col("template") == row["template"])
         row["figure"] = _svg(figures.orders(mine["x"].to_numpy(), mine["y"].to_numpy(), row["mean_bias"]))
     return {"rows": rows}
@@ -123,7 +128,7 @@ def _traits(personas: pl.DataFrame) -> list[Section]:
     for (name,), part in values.group_by("name", maintain_order=True):
         top = part.head(MOST_VALUES).select("value", "len").rows()
         traits.append({"name": name, "values": top, "more": part.height - len(top), "most": part["len"].max()})
-    return sorted(traits, key=lambda trait: str(trait["name"]))
+    return sorted(traits, key=lambda trait: str(trait["name"]))[:MOST_TRAITS]
 
 
 def _traits_of(personas: pl.DataFrame) -> pl.DataFrame:
@@ -133,7 +138,8 @@ def _traits_of(personas: pl.DataFrame) -> pl.DataFrame:
 def answers(data: statistics.Dataset, found: population.Agreement) -> Section:
     """Which kinds of answer win, over all personas, from persona to persona, and by the traits that divide most."""
     rates = statistics.win_rates(data, statistics.kinds_of_answer(data))
-    overall = _rate(rates.group_by("kind").agg(pl.col("wins", "games").sum())).sort("rate", "kind", descending=[True, False])
+    overall = _rate(rates.group_by("kind").agg(pl.col("wins", "games").sum())).sort("games", "kind", descending=[True, False])
+    overall = overall.head(MOST_KINDS).sort("rate", "kind", descending=[True, False])
     # In figures a kind goes by its rank and its model, which the table beside them spells out.
     model = pl.col("kind").str.split(statistics.SEPARATOR).list.first()
     overall = overall.with_columns(pl.format("{} {}", pl.int_range(1, pl.len() + 1), model).alias("tag"))
@@ -165,7 +171,7 @@ def usage(found: Manifest, prices: Mapping[str, Price], executions: Sequence[Exe
     """Calls, tokens and cost: what the rows stand on, and what each execution did."""
     everything = total(entry.usage for entry in found.stages.values())
     runs = []
-    for entry in executions:
+    for entry in executions[-MOST_EXECUTIONS:]:
         work = merge(list(entry.stages.values()))
         seconds = sum(stage.ended - stage.started for stage in entry.stages.values())
         runs.append({"entry": entry, "asked": work.asked, "from_journal": work.from_journal, "seconds": seconds})
