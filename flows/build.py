@@ -9,7 +9,7 @@ and numbers) and gives back a ShardReport (counts). Killed at any moment, the ne
 import logging
 import shlex
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +27,7 @@ from prefloom.flows.dataset.lock import run_lock
 from prefloom.flows.dataset.resolve import resolve
 from prefloom.flows.dataset.run import Run
 from prefloom.flows.dataset.shards import ShardJob, ShardReport, merge
+from prefloom.flows.display import describe, tabulate
 from prefloom.flows.report.page import NAME, write_report
 from prefloom.flows.steps import freshness
 from prefloom.flows.steps.candidates import generate_candidates, import_candidates
@@ -37,8 +38,6 @@ from prefloom.flows.steps.labels import aggregate_labels
 from prefloom.flows.steps.personas import sample_personas
 from prefloom.flows.steps.preferences import check_labels
 from prefloom.flows.steps.prompts import collect_prompts
-from prefloom.schemas.recipe import Price
-from prefloom.schemas.usage import compact, money, spend, tokens
 
 logger = logging.getLogger("prefloom")
 
@@ -164,27 +163,3 @@ def outcome(run: Run) -> str:
     """`38,995 labels, 33,663 preferences`."""
     kept = {name: entry.kept for name in ("labels", "preferences") if (entry := stages.entry(run.store, name))}
     return ", ".join(f"{count:,} {name}" for name, count in kept.items())
-
-
-def describe(report: ShardReport, unit: str, prices: Mapping[str, Price] | None = None) -> str:
-    """`38,995 labels kept, 305 rejected (305 unread), 0.5 s`; with model calls also `asked 78,596, 0 from the journal, 35.4 M tokens`."""
-    rejected = sum(report.rejected.values())
-    reasons = ", ".join(f"{n:,} {reason.split('/')[1]}" for reason, n in sorted(report.rejected.items(), key=lambda item: -item[1]))
-    text = f"{report.kept:,} {unit}s kept" + (f", {rejected:,} rejected ({reasons})" if rejected else "")
-    if report.asked or report.from_journal:
-        text += f", asked {report.asked:,}, {report.from_journal:,} from the journal, {compact(tokens(report.paid))} tokens"
-    if (cost := spend(report.paid, prices or {})) is not None:
-        text += f", {money(cost)}"
-    return f"{text}, {report.ended - report.started:.1f} s"
-
-
-def tabulate(report: ShardReport, prices: Mapping[str, Price]) -> list[dict[str, str]]:
-    """The report as rows for Prefect's page."""
-    cost = spend(report.paid, prices)
-    rows = {"considered": f"{report.considered:,}", "kept": f"{report.kept:,}"}
-    rows |= {reason.replace("/", ": ").replace("_", " "): f"{count:,}" for reason, count in report.rejected.items()}
-    if report.asked or report.from_journal:
-        rows |= {"asked": f"{report.asked:,}", "from the journal": f"{report.from_journal:,}", "tokens": f"{tokens(report.paid):,}"}
-    rows |= {"spent": money(cost)} if cost is not None else {}
-    rows |= {"seconds": f"{report.ended - report.started:.1f}"}
-    return [{"what": name, "count": value} for name, value in rows.items()]
