@@ -25,6 +25,7 @@ unit: .venv/installed
 
 bench: .venv/installed
 	$(BIN)/python -m tests.benchmarks.throughput
+	$(BIN)/python -m tests.benchmarks.seeing
 
 screenshots: .venv/installed
 	$(BIN)/python -m tests.screenshots screenshots

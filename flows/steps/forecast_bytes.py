@@ -180,7 +180,7 @@ def journal_bytes(drawn: Drawn, answers: Answers) -> int:
         else:  # 40 bytes are a key, numbers and names
             total += left.calls * 40 + 4 * per_character(drawn.panel.prompts["text"].to_list()) * left.completion_tokens
     calls = drawn.readings.left.calls
-    if some := min(calls, ENOUGH // 4):
+    if some := min(calls, ENOUGH):
         odds, mass, _ = drawn.values
         pair = np.sort(rng.integers(odds.shape[2], size=some))
         first, second = (np.log(np.maximum(mass[0, 0, pair], 1e-4)) - np.logaddexp(0, sign * odds[0, 0, pair]) for sign in (-1, 1))

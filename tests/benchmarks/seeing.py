@@ -69,6 +69,23 @@ def run_json(*arguments: str) -> dict[str, Any]:
     return value
 
 
+def planned(root: Path) -> None:
+    """What the plan said on an empty root, and what the build then used."""
+    plan = run_json("plan", "demo", "--out", str(root / "demo"))
+    folder = Path(run_json("build", "demo", "--out", str(root / "demo"))["dataset"])
+    found = json.loads((folder / "manifest.json").read_text())["stages"]
+    used = [usage for stage in found.values() for usage in stage["usage"].values()]
+    whole = plan["total"]
+    rows = {"calls": (whole["calls"], sum(u["calls"] for u in used))}
+    rows |= {f"{kind} tokens": (whole[f"{kind}_tokens"], sum(u[f"{kind}_tokens"] for u in used)) for kind in ("prompt", "completion")}
+    rows |= {"bytes of the dataset": (whole["dataset_bytes"], sum(file["bytes"] for stage in found.values() for file in stage["files"]))}
+    journal = sum(path.stat().st_size for path in (root / "demo" / "journal").rglob("sealed-*"))
+    rows |= {"bytes of the journal": (whole["journal_bytes_added"], journal)}
+    print("\n| `plan demo` | planned | used | deviation |\n|---|---|---|---|")
+    for name, (expected, actual) in rows.items():
+        print(f"| {name} | {expected:,} | {actual:,} | {expected / actual - 1:+.2%} |")
+
+
 def report(root: Path, personas: int) -> None:
     """Build a large dataset without Prefect, then measure its report in a process of its own."""
     wanted = [f"personas.0.count={personas}", "prompts.0.count=120", "comparisons.per_prompt=6", "comparisons.per_persona_prompt=5"]
@@ -105,6 +122,7 @@ def main() -> None:
             report(Path(scratch), options.report)
         else:
             waiting(Path(scratch))
+            planned(Path(scratch))
 
 
 if __name__ == "__main__":
