@@ -22,12 +22,13 @@ from prefect.futures import wait
 from prefect.states import Completed
 
 from prefloom.flows import policies
-from prefloom.flows.dataset import executions, manifest, stages
+from prefloom.flows.dataset import executions, manifest, progress, stages
 from prefloom.flows.dataset.lock import run_lock
 from prefloom.flows.dataset.resolve import resolve
 from prefloom.flows.dataset.run import Run
 from prefloom.flows.dataset.shards import ShardJob, ShardReport, merge
 from prefloom.flows.display import describe, tabulate
+from prefloom.flows.engines.asking import STOPPING
 from prefloom.flows.report.page import NAME, write_report
 from prefloom.flows.steps import freshness
 from prefloom.flows.steps.candidates import generate_candidates, import_candidates
@@ -55,11 +56,15 @@ def build_dataset(recipe: str, out: str = "data", overrides: Sequence[str] = (),
     with run_lock(run.folder):
         run.store.sweep()
         run.store_recipe()
+        for stage in stages.STAGES:
+            progress.clear(run.store, stage.name)  # of a build that was killed
         executions.begin(run, _command(recipe, out, overrides, retry_failed))
         build = Build(run, retry_failed)
+        STOPPING.clear()
         try:
             _stages(build)
         except BaseException as error:
+            STOPPING.set()  # shards in other threads end with the calls that are in flight
             with suppress(OSError):  # what went wrong is the news, not that the log has no room for it
                 executions.end(run, "interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
             raise

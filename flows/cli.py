@@ -184,9 +184,9 @@ def watch(dataset: Annotated[Path, typer.Argument(help="A run folder.")]) -> Non
     from prefloom.flows.dataset.run import Run
     from prefloom.flows.display import Display, follow
 
-    if not (dataset / "recipe.resolved.yaml").exists():
-        raise InputError(str(dataset), found="no recipe.resolved.yaml", expected="a run folder in which a build has begun")
-    follow(Display(Run(dataset)))
+    run = Run(dataset)
+    _ = run.resolved  # InputError if no build has begun here
+    follow(Display(run))
 
 
 @app.command()

@@ -23,15 +23,17 @@ from rich.table import Table
 from rich.text import Text
 
 from prefloom.flows.dataset import executions, progress, stages
+from prefloom.flows.dataset.lock import is_held
 from prefloom.flows.dataset.run import Run
 from prefloom.flows.dataset.shards import ShardReport
+from prefloom.flows.engines.asking import STOPPING
 from prefloom.schemas.recipe import Price
 from prefloom.schemas.texts import visible
 from prefloom.schemas.usage import Usages, compact, money, spend, tokens, total
 
 WINDOW = 10.0  # seconds over which a rate is taken
 HEARTBEAT = 30.0  # seconds between two lines where there is no terminal
-FIGURES = ("kept", "rejected", "rate", "in flight", "left", "tokens", "spent")
+FIGURES = {"kept": 0, "rejected": 60, "rate": 70, "in flight": 90, "left": 0, "tokens": 80, "spent": 50}  # shown from this many columns on
 
 
 @dataclass(frozen=True)
@@ -103,9 +105,15 @@ class Display:
         self._status = status
         logging.getLogger("prefloom").info("%s", status)
 
-    def running(self) -> bool:
-        """Whether the last execution of this run has not ended (one that was killed never says that it has)."""
-        return any(entry.status == "running" for entry in executions.read(self._run.store)[-1:])
+    def ended(self) -> str:
+        """How the last execution of this run ended, or nothing while a living process works on it."""
+        if is_held(self._run.folder):
+            return ""
+        log = executions.read(self._run.store)
+        if not log:
+            return "no build has begun"
+        status = "killed" if log[-1].status == "running" else log[-1].status
+        return f"{status}; begun {log[-1].started}" + (f", ended {log[-1].ended}" if log[-1].ended else "")
 
     def observe(self, now: float) -> list[StageProgress]:
         """A new snapshot, taken at `now` (seconds of any monotonic clock)."""
@@ -141,24 +149,34 @@ class Display:
             "spent": money(cost) if cost is not None else "",
         }
 
-    def table(self) -> RenderableType:
-        """The live table."""
+    def table(self, width: int = 100) -> RenderableType:
+        """The live table, without its bars and its less telling columns where the terminal is narrow."""
+        names = [name for name, needs in FIGURES.items() if width >= needs]
         now = time.monotonic()
         rows = self.observe(now)
         grid = Table.grid(padding=(0, 2, 0, 0))
-        grid.add_row("", "", "", *(Text(name, "dim") for name in FIGURES))
+        grid.add_row("", "", "", *(Text(name, "dim") for name in names))
+        grid.columns[0].no_wrap, grid.columns[0].min_width = True, 11
         for column in grid.columns[2:]:
             column.justify, column.no_wrap = "right", True
         for row in rows:
             figures, style = self._figures(row), {"waiting": "dim", "running": "bold"}.get(row.state, "")
             share = f"{row.share:.0%}" if row.state == "running" and row.expected else ""
-            bar = ProgressBar(total=1.0, completed=row.share, width=16)
-            grid.add_row(Text(row.name, style), bar, share, *(figures.get(name, "") for name in FIGURES))
+            bar = ProgressBar(total=1.0, completed=row.share, width=16) if width >= 100 else ""
+            grid.add_row(Text(row.name, style), bar, share, *(figures.get(name, "") for name in names))
         self._under_way = self._under_way or any(row.state == "running" and row.expected for row in rows)
         head = str(self._run.folder) if self._under_way or not self._status else self._status
-        if self._under_way and all(row.state == "done" for row in rows) and self.running():
+        if STOPPING.is_set():
+            head += ": interrupted, waiting for the calls in flight"
+        elif self._under_way and all(row.state == "done" for row in rows) and not self.ended():
             head += ": manifest and report"
         return Group(Text(f"{visible(head)}  {_clock(now - self._since)}", "dim"), grid)
+
+    def summary(self) -> str:
+        """How far the run is and how its last execution ended, in one line."""
+        rows = [row for row in snapshot(self._run) if row.state != "waiting" and row.done]
+        last = f": {rows[-1].kept:,} {rows[-1].unit}s kept in {rows[-1].name}" if rows else ""
+        return f"{self._run.folder}{last}; last build: {self.ended()}"
 
     def line(self) -> str:
         """The running stage in one line, or nothing while none is."""
@@ -196,7 +214,8 @@ def shown(display: Display, silent: bool) -> Iterator[Display]:
 
 @contextmanager
 def _live(display: Display) -> Iterator[None]:
-    with Live(get_renderable=display.table, console=Console(stderr=True, highlight=False), refresh_per_second=4):
+    console = Console(stderr=True, highlight=False)
+    with Live(get_renderable=lambda: display.table(console.width), console=console, refresh_per_second=4):
         yield
 
 
@@ -219,10 +238,12 @@ def _heartbeat(display: Display) -> Iterator[None]:
 
 
 def follow(display: Display) -> None:
-    """Show a build that runs elsewhere until it ends."""
-    with shown(display, silent=False):
-        while display.running():
-            time.sleep(1)
+    """Show a build that runs elsewhere until it ends, and say how it ended."""
+    if not display.ended():
+        with shown(display, silent=False):
+            while not display.ended():
+                time.sleep(0.5)
+    sys.stderr.write(f"{visible(display.summary())}\n")
 
 
 def _clock(seconds: float) -> str:

@@ -56,7 +56,7 @@ def tokens(usage: Mapping[str, Usage]) -> int:
 
 def money(amount: Decimal) -> str:
     """US dollars for a reader: with cents or, below one dollar, with four decimals."""
-    return f"${amount:,.2f}" if amount >= 1 else f"${amount:.4f}"
+    return f"${amount:,.2f}" if amount >= 1 else "less than $0.0001" if 0 < amount < Decimal("0.0001") else f"${amount:.4f}"
 
 
 def compact(number: int) -> str:

@@ -40,7 +40,7 @@ class Page:
     def screenshot(self, path: Path) -> Path:
         """The whole page, from top to bottom, as PNG."""
         size = self.browser.call("Page.getLayoutMetrics", self)["cssContentSize"]
-        clip = {"x": 0, "y": 0, "width": size["width"], "height": min(size["height"], 16_000), "scale": 1}
+        clip = {"x": 0, "y": 0, "width": size["width"], "height": min(size["height"], 40_000), "scale": 1}
         shot = self.browser.call("Page.captureScreenshot", self, captureBeyondViewport=True, clip=clip)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(base64.b64decode(shot["data"]))

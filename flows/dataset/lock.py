@@ -23,18 +23,36 @@ def run_lock(folder: Path) -> Iterator[None]:
     """Hold the folder's lock; InputError names the holder if another process has it."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise InputError(
-                str(folder), found=f"another build of it ({_describe(file.read())})", expected="one build per run folder at a time"
-            ) from None
-        holder = {"host": socket.gethostname(), "pid": os.getpid(), "started": time.strftime("%Y-%m-%d %H:%M:%S")}
+        for attempt in range(5):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if attempt < 4:  # somebody who only looks holds it for less than a moment
+                    time.sleep(0.05)
+                    continue
+                file.seek(0)
+                holder = _describe(file.read())
+                raise InputError(
+                    str(folder), found=f"another build of it ({holder})", expected="one build per run folder at a time"
+                ) from None
+        mine = {"host": socket.gethostname(), "pid": os.getpid(), "started": time.strftime("%Y-%m-%d %H:%M:%S")}
         file.truncate(0)
-        file.write(json.dumps(holder))
+        file.write(json.dumps(mine))
         file.flush()
         yield
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a living process builds in this folder."""
+    try:
+        with (folder / ".lock").open("r+") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _describe(holder: str) -> str:

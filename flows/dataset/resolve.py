@@ -26,7 +26,10 @@ SHIPPED = {"seeds": "prompts.jsonl", "grid": "traits.yaml"}  # what a source wit
 def resolve(recipe: str, overrides: Sequence[str] = ()) -> Resolved:
     """Read, override, check and complete a recipe. InputError says what to mend and where."""
     path = _find(recipe)
-    tree = _anchor(_read(path), path.parent)
+    tree = _read(path)
+    if tree.keys() == {"recipe", "inputs"} and isinstance(tree["recipe"], dict):
+        tree = tree["recipe"]  # as a build has stored it: recipe.resolved.yaml
+    tree = _anchor(tree, path.parent)
     for override in overrides:
         _override(tree, override)
     try:

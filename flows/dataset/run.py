@@ -9,10 +9,15 @@ from functools import cached_property
 from pathlib import Path
 
 import yaml
+from pydantic import ValidationError
 
 from prefloom.flows.dataset.journal import Journal
+from prefloom.flows.dataset.plain import load_yaml
 from prefloom.flows.dataset.store import Store
-from prefloom.schemas.recipe import Recipe, Resolved
+from prefloom.schemas.errors import InputError
+from prefloom.schemas.recipe import Resolved
+
+RECIPE = "recipe.resolved.yaml"
 
 
 class Run:
@@ -31,14 +36,20 @@ class Run:
 
     @cached_property
     def resolved(self) -> Resolved:
-        """The recipe this run was started with."""
-        stored = yaml.safe_load(self.store.read("recipe.resolved.yaml"))
-        return Resolved(recipe=Recipe.model_validate(stored["recipe"]), inputs=stored["inputs"])
+        """The recipe this run was started with. InputError if the file that holds it is not as `build` wrote it."""
+        where = f"{self.store.url}/{RECIPE}"
+        try:
+            return Resolved.model_validate(load_yaml(self.store.read(RECIPE), where))
+        except FileNotFoundError:
+            raise InputError(where, found="no such file", expected="the recipe as `build` wrote it") from None
+        except ValidationError as error:
+            place = ".".join(str(part) for part in error.errors()[0]["loc"])
+            raise InputError(where, place, found=error.errors()[0]["msg"], expected="the recipe as `build` wrote it; build again") from None
 
     def store_recipe(self) -> None:
         """Write `recipe.resolved.yaml`, in full."""
         text = yaml.safe_dump(self.resolved.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
-        self.store.publish("recipe.resolved.yaml", lambda file: file.write(text.encode()))
+        self.store.publish(RECIPE, lambda file: file.write(text.encode()))
 
     def journal(self, identity: str) -> Journal:
         """The journal of a model; its folder is the identity with anything unusual replaced."""

@@ -123,8 +123,10 @@ def templates(data: Dataset) -> pl.DataFrame:
     bias = pairs.group_by("template").agg(((pl.col("x") - pl.col("y")) / 2).mean().alias("mean_bias"))
     shifted = (pl.col("x") - pl.col("mean_bias")) * (pl.col("y") + pl.col("mean_bias"))
     agreement = pairs.join(bias, on="template").group_by("template", "mean_bias").agg((shifted > 0).mean().alias("consistency"))
+    # Readings without a leaning count for nobody, as in `first_wins`.
+    leaning = pl.col("log_odds").filter(pl.col("log_odds") != 0) > 0
     reads = data.judgements.group_by("template").agg(
-        pl.len().alias("readings"), (pl.col("log_odds") > 0).mean().alias("first_wins"), pl.col("mass").mean()
+        pl.len().alias("readings"), leaning.mean().fill_null(float("nan")).alias("first_wins"), pl.col("mass").mean()
     )
     return reads.join(agreement, on="template").sort("template")
 

@@ -5,6 +5,7 @@ with asking(engine, run.journal(engine.identity), scopes=prompt_ids) as session:
 session.asked, session.from_journal  ->  (48000, 0)              session.usage  ->  Usage(calls=48000, prompt_tokens=17_000_000, …)
 """
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,6 +20,13 @@ from prefloom.flows.engines.protocol import Engine, Reply, Request
 from prefloom.schemas.usage import Usage, Usages
 
 _REPLY = TypeAdapter(Reply)
+
+
+STOPPING = threading.Event()  # set when the build is interrupted: what was answered is journaled, nothing more is asked
+
+
+class StoppedError(Exception):
+    """A shard that ends early because the build does."""
 
 
 class Session:
@@ -36,7 +44,7 @@ class Session:
     def ask(self, requests: Sequence[Request], scopes: Sequence[str], again: Callable[[Reply], bool] | None = None) -> list[Reply]:
         """Replies in the order of the requests. Journaled replies for which `again` holds are asked once more."""
         keys = [request.key(self._identity) for request in requests]
-        replies = {key: reply for key in set(keys) if (raw := self._held.get(key)) is not None and (reply := _read(raw))}
+        replies = {key: reply for key in set(keys) if (raw := self._held.get(key)) is not None and (reply := read_reply(raw))}
         stale = {key for key, reply in replies.items() if again is not None and again(reply)}
         # Equal requests have one key and are asked once.
         missing = list({key: i for i, key in enumerate(keys) if key not in replies or key in stale}.items())
@@ -44,7 +52,7 @@ class Session:
         self.from_journal += len(requests) - len(missing)
         self.in_flight += len(missing)
         self.changed()
-        if missing:
+        if missing and not STOPPING.is_set():
             segment = self._segment = self._segment or self._journal.segment()
             for batch in self._engine.answer([requests[index] for _, index in missing]):
                 answered = [(*missing[position], reply, orjson.dumps(reply)) for position, reply in batch]
@@ -54,7 +62,11 @@ class Session:
                 self.paid += _usage(reply for _, _, reply, _ in answered)
                 self.in_flight -= len(answered)
                 self.changed()
+                if STOPPING.is_set():
+                    break
             self.in_flight = 0
+        if STOPPING.is_set() and missing:
+            raise StoppedError("the build was interrupted")
         self.usage += _usage(replies.get(key) for key in set(keys) - self._counted)
         self._counted.update(keys)
         return [replies.get(key) or Reply(error="the engine gave no reply") for key in keys]
@@ -65,7 +77,7 @@ class Session:
             self._segment.close()
 
 
-def _read(raw: bytes) -> Reply | None:
+def read_reply(raw: bytes) -> Reply | None:
     """A journaled reply, or None for one that is damaged: it is asked again."""
     try:
         return _REPLY.validate_json(raw)
@@ -118,8 +130,10 @@ class Meter:
         return {model: session.usage for model, session in self._sessions.items()}
 
     def billed(self, report: ShardReport) -> ShardReport:
-        """The report with what this attempt asked and paid."""
+        """The report with what this attempt asked and paid, which is also the shard's last note."""
         sessions = self._sessions.values()
+        rejected = sum(report.rejected.values())
+        self._notes.write(ShardProgress(report.considered, report.considered, report.kept, rejected, paid=self._paid()), last=True)
         asked, from_journal = sum(session.asked for session in sessions), sum(session.from_journal for session in sessions)
         return replace(report, paid=self._paid(), asked=asked, from_journal=from_journal)
 

@@ -30,6 +30,7 @@ logging.getLogger("matplotlib").setLevel(logging.ERROR)
 INK, MUTED, LINE = "#101418", "#6b7281", "#d5d9df"
 SERIES = ("#0b6e99", "#d9730d", "#448361", "#9065b0", "#c14c8a", "#cb912f")
 _VARIABLES = {INK: "ink", MUTED: "muted", LINE: "line"} | {colour: f"c{i}" for i, colour in enumerate(SERIES)}
+_COLOURS = re.compile("|".join(_VARIABLES))
 _STYLE = {
     "svg.fonttype": "none",
     "text.parse_math": False,
@@ -68,9 +69,8 @@ def draw(height: float, paint: Callable[[Axes], None], width: float = WIDTH) -> 
     svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.DOTALL)
     svg = re.sub(r' id="[a-zA-Z.]+_\d+"', "", svg)  # names of groups: nothing refers to them, and two figures would share them
     svg = re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', r'<svg class="figure" role="img" \1>', svg)
-    for colour, name in _VARIABLES.items():
-        svg = svg.replace(colour, f"var(--{name})")
-    return svg
+    # In the attributes alone: a label may be called #101418.
+    return re.sub(r'style="[^"]*"', lambda style: _COLOURS.sub(lambda found: f"var(--{_VARIABLES[found[0]]})", style[0]), svg)
 
 
 def short(name: object, length: int = 30) -> str:

@@ -8,18 +8,17 @@ make a page of the same size as a thousand.
 """
 
 from importlib.resources import files
+from pathlib import Path
 
-import yaml
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
-from pydantic import ValidationError
 
 from prefloom.flows.dataset import executions, manifest, population, statistics
+from prefloom.flows.dataset.run import RECIPE, Run
 from prefloom.flows.dataset.store import Store
 from prefloom.flows.report import sections
 from prefloom.flows.report.samples import choose
-from prefloom.schemas.errors import InputError
-from prefloom.schemas.recipe import Price, Resolved
+from prefloom.schemas.recipe import Price
 from prefloom.schemas.texts import short, visible
 from prefloom.schemas.usage import money
 
@@ -42,7 +41,7 @@ def render(store: Store) -> str:
     agreement = population.matrix(votes)
     folder = files("prefloom.flows.report")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"shown": shown, "pct": percent, "money": money, "n": lambda value: f"{value:,}"}
+    environment.filters |= {"shown": shown, "pct": percent, "num": number, "money": money, "n": lambda value: f"{value:,}"}
     template = environment.from_string((folder / "page.html").read_text(encoding="utf-8"))
     return template.render(
         css=Markup((folder / "style.css").read_text(encoding="utf-8")),  # noqa: S704 - our own file
@@ -71,11 +70,10 @@ def percent(value: float, digits: int = 0) -> str:
     return "–" if value != value else f"{100 * value:.{digits}f}\u202f%"
 
 
+def number(value: float, digits: int) -> str:
+    """1.7342 -> '1.73'; a dash where there is nothing to count."""
+    return "–" if value != value else f"{value:.{digits}f}"
+
+
 def _prices(store: Store) -> dict[str, Price]:
-    if not store.exists("recipe.resolved.yaml"):
-        return {}
-    try:
-        return dict(Resolved.model_validate(yaml.safe_load(store.read("recipe.resolved.yaml"))).recipe.prices)
-    except (yaml.YAMLError, ValidationError) as error:
-        advice = "the recipe as `build` wrote it; `build` again to mend it"
-        raise InputError(f"{store.url}/recipe.resolved.yaml", found=str(error).split("\n")[0], expected=advice) from None
+    return dict(Run(Path(store.root)).resolved.recipe.prices) if store.exists(RECIPE) else {}

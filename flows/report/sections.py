@@ -6,7 +6,9 @@
 A section without data has empty figures and nan for its shares; the page leaves the one out and shows a dash for the other.
 """
 
+import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -102,7 +104,8 @@ def people(data: statistics.Dataset, votes: pl.DataFrame, found: population.Agre
     return {
         "splits": data.personas["split"].value_counts().sort("split").rows(),
         "sources": data.personas["source"].value_counts().sort("source").rows(),
-        "traits": _traits(data.personas),
+        "traits": (traits := _traits(data.personas))[:MOST_TRAITS],
+        "more_traits": max(0, len(traits) - MOST_TRAITS),
         "examples": data.personas["description"].gather_every(max(1, data.personas.height // 4)).head(4).to_list(),
         "compared": len(found.ids),
         "agreement": population.agreement(votes),
@@ -128,7 +131,7 @@ def _traits(personas: pl.DataFrame) -> list[Section]:
     for (name,), part in values.group_by("name", maintain_order=True):
         top = part.head(MOST_VALUES).select("value", "len").rows()
         traits.append({"name": name, "values": top, "more": part.height - len(top), "most": part["len"].max()})
-    return sorted(traits, key=lambda trait: str(trait["name"]))[:MOST_TRAITS]
+    return sorted(traits, key=lambda trait: str(trait["name"]))
 
 
 def _traits_of(personas: pl.DataFrame) -> pl.DataFrame:
@@ -138,8 +141,8 @@ def _traits_of(personas: pl.DataFrame) -> pl.DataFrame:
 def answers(data: statistics.Dataset, found: population.Agreement) -> Section:
     """Which kinds of answer win, over all personas, from persona to persona, and by the traits that divide most."""
     rates = statistics.win_rates(data, statistics.kinds_of_answer(data))
-    overall = _rate(rates.group_by("kind").agg(pl.col("wins", "games").sum())).sort("games", "kind", descending=[True, False])
-    overall = overall.head(MOST_KINDS).sort("rate", "kind", descending=[True, False])
+    overall = _rate(rates.group_by("kind").agg(pl.col("wins", "games").sum())).sort("rate", "kind", descending=[True, False])
+    every, overall = overall.height, overall.head(MOST_KINDS)
     # In figures a kind goes by its rank and its model, which the table beside them spells out.
     model = pl.col("kind").str.split(statistics.SEPARATOR).list.first()
     overall = overall.with_columns(pl.format("{} {}", pl.int_range(1, pl.len() + 1), model).alias("tag"))
@@ -156,6 +159,7 @@ def answers(data: statistics.Dataset, found: population.Agreement) -> Section:
         if cells.height:
             by_trait.append((trait, _svg(figures.heat(cells, "value", "tag", "rate"))))
     return {
+        "every": every,
         "rows": overall.join(spread, on="kind", how="left", maintain_order="left").to_dicts(),
         "figure": _svg(figures.strips(personal.select("rate", pl.col("tag").alias("kind")))) if personal.height else "",
         "by_trait": by_trait,
@@ -185,6 +189,7 @@ def usage(found: Manifest, prices: Mapping[str, Price], executions: Sequence[Exe
         "tokens": tokens(everything),
         "unmetered": sum(used.unmetered for used in everything.values()),
         "cost": spend(everything, prices),
+        "unpriced": [model for model in everything if model not in prices] if prices else [],
         "executions": runs,
     }
 
@@ -193,7 +198,7 @@ def provenance(folder: str, found: Manifest, executions: Sequence[Execution]) ->
     """Where the dataset comes from and how to make it again."""
     return {
         "command": executions[-1].command if executions else None,
-        "folder": folder,
+        "again": shlex.join(["prefloom", "build", f"{folder}/recipe.resolved.yaml", "--out", str(Path(folder).parents[1])]),
         "files": len(found.files),
         "bytes": sum(file.bytes for file in found.files),
         "parents": found.parents,

@@ -10,12 +10,12 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import orjson
 import polars as pl
 
 from prefloom.flows.dataset import stages, tables
 from prefloom.flows.dataset.run import Run
 from prefloom.flows.engines import open_engine
+from prefloom.flows.engines.asking import read_reply
 from prefloom.flows.engines.protocol import Reply, Request
 from prefloom.flows.steps import freshness
 from prefloom.flows.steps.candidates import Task, candidate, imported, requests_for, sift, tasks
@@ -88,7 +88,8 @@ def _written(run: Run, uses: freshness.Materials, settings: ModelCandidates, pro
         first = asked_as.setdefault(uses.models[name], name)
         if first == name:
             keys = [request.key(uses.models[name]) for request in requests]
-            held = {key: Reply(**orjson.loads(raw)) for key, raw in run.journal(uses.models[name]).glance().replies(keys).items()}
+            raw = run.journal(uses.models[name]).glance().replies(keys)
+            held = {key: reply for key, line in raw.items() if (reply := read_reply(line))}
             rate = recipe.rates.get(name) or Rate()
             models[name] = _Model(uses.models[name], rate, keys, held, frozenset(held))
     _rehearse(recipe, models, plan, requests)

@@ -30,7 +30,7 @@ from prefloom.schemas.recipe import LabelChecks
 from prefloom.schemas.record import Record
 
 MOST_PARTS, ENOUGH = 2, 8_000  # parts that are written to judge a table by: one of so many rows (or characters) is enough, also of replies
-MOST_ROWS = 16_384  # of one part
+MOST_ROWS = 65_536  # of one part
 PAGE = 650_000  # characters of a column that make a page, where pages are cut by content
 BLOB = 1 << 19  # characters that are compressed to judge a text column by
 
@@ -50,18 +50,20 @@ def table_bytes(record: type[Record], rows: pl.DataFrame, place: NDArray[np.int6
     """Bytes of a table in `parts` files, row i in file place[i], if there were `times` as many rows as are given."""
     if not rows.height:
         return parts * _size(record, rows)
-    least = _size(record, rows.head(1))  # what a file has beside its rows; an empty one has less
     counts = np.bincount(place, minlength=parts)
     # A row counts by its text where it has one.
     weights = rows["text"].str.len_chars().to_numpy() + 50.0 if "text" in rows.columns else np.ones(rows.height)
     weight = took = 0.0
     one = float(weights.mean())
+    least = _size(record, rows[[int(np.argmin(np.abs(weights - one)))]])  # what a file has beside its rows; an empty one has less
     for part in [part for part in np.argsort(np.abs(counts - counts.mean()), kind="stable") if counts[part]][:MOST_PARTS]:
         some = np.flatnonzero(place == part)[:MOST_ROWS]
         weight, took = weight + weights[some].sum() - one, took + _size(record, rows[some]) - least
         if weight >= ENOUGH:
             break
-    return parts * least + took * max(one * (rows.height * times - parts), 0) / max(weight, one)
+    used = int(np.count_nonzero(counts)) if times == 1 else parts
+    empty = (parts - used) * _size(record, rows.clear()) if used < parts else 0
+    return used * least + empty + took * max(one * (rows.height * times - used), 0) / max(weight, one)
 
 
 def _size(record: type[Record], rows: pl.DataFrame) -> int:

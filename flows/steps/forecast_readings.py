@@ -13,7 +13,6 @@ from functools import cache, cached_property
 from typing import NamedTuple
 
 import numpy as np
-import orjson
 import polars as pl
 from numpy.typing import NDArray
 
@@ -21,6 +20,7 @@ from prefloom.flows.dataset import stages
 from prefloom.flows.dataset.run import Run
 from prefloom.flows.dataset.shards import ShardJob
 from prefloom.flows.engines import open_engine
+from prefloom.flows.engines.asking import read_reply
 from prefloom.flows.engines.protocol import Reply, Request
 from prefloom.flows.steps import freshness
 from prefloom.flows.steps.forecast_answers import Answers, evenly, how_many, length
@@ -131,8 +131,8 @@ class _Survey:
                 self._render(template, place)
         if self.calls.any():
             held = self.glance.replies([look.key for both in self.looks.values() for look in both])
-            self.replies = {key: Reply(**orjson.loads(raw)) for key, raw in held.items()}
-            self.journaled = frozenset(held)
+            self.replies = {key: reply for key, raw in held.items() if (reply := read_reply(raw))}
+            self.journaled = frozenset(self.replies)
         pace = self._rehearse(clusters) if self.engine.free else None
         held_share, sample = self._held(), self._sample(clusters)
         basis = [self._where(clusters) if sample else "readings: none is known yet"]

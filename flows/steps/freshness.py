@@ -11,10 +11,11 @@ from pathlib import Path
 from prefloom.flows.dataset import inputs, manifest, stages
 from prefloom.flows.dataset.run import Run
 from prefloom.flows.engines import open_engine
-from prefloom.prompts import load
+from prefloom.flows.steps.judgements import INPUTS
+from prefloom.prompts import expect_inputs, load
 from prefloom.schemas.errors import InputError
 from prefloom.schemas.manifest import StageEntry
-from prefloom.schemas.recipe import FileCandidates, FilePersonas, FilePrompts, Resolved, SocietyModel, portable
+from prefloom.schemas.recipe import FileCandidates, FilePersonas, FilePrompts, ModelCandidates, Resolved, SocietyModel, portable
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,12 @@ def _identity(name: str, model: SocietyModel) -> str:
 
 
 def probe_inputs(resolved: Resolved) -> None:
-    """Read the first row of every input file, so that a wrong column or a broken file is found before anything is started."""
+    """Look at every template and at the first row of every input file, so that what is unfit is found before anything is started."""
     recipe = resolved.recipe
+    for template in recipe.judgements.templates:
+        expect_inputs(template, INPUTS)
+    if isinstance(recipe.candidates, ModelCandidates):
+        expect_inputs(recipe.candidates.template, frozenset({"prompt", "view"}))
     for source in (*recipe.personas, *recipe.prompts, recipe.candidates):
         if isinstance(source, FilePersonas | FilePrompts | FileCandidates):
             columns = [column for column in source.fields.model_dump().values() if column]

@@ -13,10 +13,14 @@ import pytest
 from rich.console import Console
 
 from prefloom.flows import display
-from prefloom.flows.dataset import executions
+from prefloom.flows.dataset import executions, stages
+from prefloom.flows.dataset.lock import run_lock
 from prefloom.flows.dataset.progress import Notes, ShardProgress
 from prefloom.flows.dataset.run import Run
+from prefloom.flows.dataset.shards import ShardJob
 from prefloom.flows.display import Display
+from prefloom.flows.steps import freshness
+from prefloom.flows.steps.judgements import judge_comparisons
 from prefloom.schemas.usage import Usage
 from tests.conftest import SMALL, prefloom
 from tests.helpers import run_stage
@@ -93,6 +97,31 @@ def test_where_there_is_no_terminal_a_line_comes_now_and_then(
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 140])
+def test_the_table_keeps_its_names_on_a_narrow_terminal(halfway: Run, width: int) -> None:
+    file = io.StringIO()
+    Console(file=file, width=width).print(Display(halfway).table(width))
+    lines = file.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    for stage in stages.BY_NAME:
+        assert sum(line.startswith(stage) for line in lines) == 1
+    (line,) = [line for line in lines if line.startswith("judgements")]
+    assert line.split()[-1] == ("$0.2250" if width >= 50 else "37")
+
+
+def test_what_is_paid_does_not_go_down_when_a_shard_ends(tmp_path: Path) -> None:
+    run = run_stage(tmp_path, "comparisons", prices={"judge": {"prompt": 0.15, "completion": 0.6}})
+    stage, uses = stages.BY_NAME["judgements"], freshness.materials(run.resolved)
+    digest = freshness.current_hash(run, stage, uses)
+    assert digest
+    stages.begin(run, stage, digest)
+    calls = 0
+    for index in range(2):
+        report = judge_comparisons(ShardJob(str(run.folder), "judgements", index, digest))
+        calls += report.paid["judge"].calls
+        assert display.snapshot(run)[4].paid["judge"].calls == calls  # type: ignore[index]
+
+
 def test_a_torn_note_is_no_note(halfway: Run) -> None:
     (halfway.folder / "judgements" / ".progress-00001.json").write_text('{"planned": 1')
     assert display.snapshot(halfway)[4].expected == 200
@@ -106,12 +135,12 @@ def test_a_finished_dataset_holds_no_notes_and_json_says_nothing_beside_it(small
 def test_a_watcher_sees_a_build_that_something_else_runs(halfway: Run) -> None:
     command = [sys.executable, "-m", "prefloom.flows.cli", "watch", str(halfway.folder)]
     master, slave = pty.openpty()
-    watcher = subprocess.Popen(command, stderr=slave, env=os.environ | {"TERM": "xterm", "COLUMNS": "120"})
-    os.close(slave)
     seen = b""
-    while b"20%" not in seen:
-        seen += os.read(master, 65536)
-    executions.end(halfway, "failed")
+    with run_lock(halfway.folder):
+        watcher = subprocess.Popen(command, stderr=slave, env=os.environ | {"TERM": "xterm", "COLUMNS": "120"})
+        os.close(slave)
+        while b"20%" not in seen:
+            seen += os.read(master, 65536)
     while True:
         try:
             seen += os.read(master, 65536)
@@ -119,5 +148,11 @@ def test_a_watcher_sees_a_build_that_something_else_runs(halfway: Run) -> None:
             break
     assert watcher.wait(timeout=30) == 0
     assert b"judgements" in seen
+    assert b"last build: killed; begun" in seen, "its process is gone and it never said how it ended"
+    executions.end(halfway, "failed")
+    again = prefloom("watch", str(halfway.folder))
+    assert again.stderr.count("\n") == 1
+    assert "40 readings kept" not in again.stderr
+    assert "last build: failed; begun" in again.stderr
     refused = prefloom("watch", str(halfway.folder.parent), check=False)
     assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
