@@ -118,6 +118,9 @@ def build(
     uses = freshness.materials(run.resolved)
     if freshness.is_finished(run, uses) and not (retry_failed and freshness.has_failures(run)):
         freshness.check_outcomes(run)
+        if not run.recipe_is_stored():  # other prices, for the report
+            with run_lock(run.folder):
+                run.store_recipe()
         _say(as_json, {"dataset": str(run.folder), "status": "already built"}, f"{run.folder} is already built; nothing to do")
         return
     freshness.probe_inputs(run.resolved)
@@ -162,8 +165,14 @@ def _execute(run: "Run", recipe: str, out: str, overrides: list[str], retry_fail
     from dataclasses import asdict
 
     from prefloom.flows import policies
+    from prefloom.flows.engines.asking import STOPPING
     from prefloom.flows.local_server import local_server
 
+    def interrupt(number: int, frame: Any) -> None:
+        STOPPING.set()  # at once, however long Prefect takes to hear of it: each further call may cost money
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGINT, interrupt)
     policies.apply_environment()
     with local_server():
         from prefloom.flows.build import build_dataset

@@ -48,8 +48,15 @@ class Run:
 
     def store_recipe(self) -> None:
         """Write `recipe.resolved.yaml`, in full."""
+        self.store.publish(RECIPE, lambda file: file.write(self._recipe()))
+
+    def recipe_is_stored(self) -> bool:
+        """Whether the file says all that the recipe says now, also what no row depends on, such as prices."""
+        return self.store.exists(RECIPE) and self.store.read(RECIPE) == self._recipe()
+
+    def _recipe(self) -> bytes:
         text = yaml.safe_dump(self.resolved.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
-        self.store.publish(RECIPE, lambda file: file.write(text.encode()))
+        return text.encode()
 
     def journal(self, identity: str) -> Journal:
         """The journal of a model; its folder is the identity with anything unusual replaced."""

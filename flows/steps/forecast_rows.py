@@ -22,7 +22,7 @@ from prefloom.schemas.label import Rejected
 from prefloom.schemas.recipe import Recipe, portable
 from prefloom.schemas.splits import CELLS, HALVES
 
-MOST_PAIRS = 200_000  # (comparison, persona) pairs that are drawn; of more, those of some personas stand for all
+MOST_PAIRS = 500_000  # (comparison, persona) pairs that are drawn; of more, those of some personas stand for all
 NEAR = 0.03  # standard deviations by which a drawn log-odds differs from the one that was read
 ASSUMED_SPREAD = 1.5  # standard deviation of log-odds of which nothing is known
 

@@ -240,13 +240,17 @@ def test_ctrl_c_ends_the_build_and_its_server(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "prefloom.flows.cli", "build", "demo", "--out", str(tmp_path)]
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
     assert process.stderr is not None
-    while "candidates" not in process.stderr.readline():
+    while "comparisons" not in process.stderr.readline():
         assert process.poll() is None
+    while not list(tmp_path.glob("journal/*judge*/open-*")):
+        time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)
     rest = process.stderr.read()
     assert process.wait(timeout=60) == 130
     assert rest.splitlines()[-1] == "prefloom: interrupted; the same command goes on from here"
     assert "Traceback" not in rest
+    left = json.loads(prefloom("plan", "demo", "--out", str(tmp_path), "--json").stdout)["total"]["left"]
+    assert left > 30_000, "most of the 78,596 readings were not asked after the key was pressed"
     prefloom("build", "demo", "--out", str(tmp_path))
 
 

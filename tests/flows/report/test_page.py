@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from prefloom.flows.dataset.store import Store
+from prefloom.flows.report.figures import strips
 from prefloom.flows.report.page import percent, render, shown
 from prefloom.schemas.errors import InputError
 from tests.conftest import SMALL, prefloom
@@ -116,6 +117,27 @@ def test_prices_become_a_bill(copy: Path) -> None:
     (copy / "recipe.resolved.yaml").unlink()
     (copy / "run.json").unlink()
     assert "no prices were given" in render(Store(str(copy)))
+
+
+def test_prices_that_come_later_reach_the_report(copy: Path) -> None:
+    done = prefloom("build", *SMALL, "--set", "prices.judge={prompt: 1, completion: 2}", "--out", str(copy.parent.parent), "--json")
+    assert json.loads(done.stdout)["status"] == "already built"
+    assert "Models without a price are not in this sum: friendly, terse." in read(render(Store(str(copy)))).text
+
+
+def test_a_stored_recipe_builds_the_same_dataset(page: str, small: Path) -> None:
+    command = re.search(r"prefloom (build \S+recipe\.resolved\.yaml --out \S+)", read(page).text)
+    assert command
+    done = json.loads(prefloom(*command[1].split(), "--json").stdout)
+    assert (done["status"], done["dataset"]) == ("already built", str(small))
+
+
+def test_a_name_that_is_a_colour_stays_a_name() -> None:
+    rates = pl.DataFrame({"kind": ["#101418", "$x^2$"], "rate": [0.2, 0.4]})
+    svg = strips(rates)
+    assert ">#101418</text>" in svg
+    assert ">$x^2$</text>" in svg
+    assert "var(--ink)" in svg
 
 
 def test_the_smallest_dataset_has_a_page(tmp_path: Path) -> None:
