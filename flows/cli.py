@@ -56,7 +56,7 @@ def prefloom(
 
     \b
       prefloom plan demo           what it takes, before anything is spent
-      prefloom build demo          data/runs/demo-<fingerprint>/, on where an earlier build stopped
+      prefloom build demo          builds it, or goes on where a build stopped
       prefloom report data/runs/demo-<fingerprint>
 
     Every command but watch takes --json. Exit codes: 0 done, 1 a dataset is not valid or prefloom is at fault, 2 something in your hands is

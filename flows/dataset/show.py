@@ -72,7 +72,7 @@ def text(report: dict[str, Any], width: int = 100) -> str:
     lines = [f"{report['name']}-{report['fingerprint']}", ""]
     for name, stage in report["stages"].items():
         reasons = ", ".join(f"{n} {reason}" for reason, n in stage["reasons"].items())
-        lines.append(f"  {name:<12}{stage['kept']:>9} {stage['unit'] + 's kept':<14}{stage['rejected']:>8} rejected  {reasons}".rstrip())
+        lines.append(f"  {name:<12}{stage['kept']:>9,} {stage['unit'] + 's kept':<14}{stage['rejected']:>8,} rejected  {reasons}".rstrip())
     for row in report["preferences"]:
         lines += ["", "-" * width, *_paragraph("persona", row["persona"], width), *_paragraph("prompt", row["prompt"], width)]
         by = f"{visible(short(row['chosen_model'], 80))} over {visible(short(row['rejected_model'], 80))}"

@@ -146,9 +146,9 @@ def _pace(recipe: Recipe, answers: Answers, readings: Readings) -> dict[str, flo
 def _assumptions(recipe: Recipe, answers: Answers, readings: Readings) -> list[str]:
     tried = answers.pace | ({recipe.judgements.model: readings.pace} if readings.pace else {})
     stated = {name for name, rate in recipe.rates.items() if rate.calls_per_second}
-    looked = "expected from the readings that were looked at" if readings.sample else "every reading is taken to pass the checks"
+    looked = "expected from that sample" if readings.sample else "every reading is taken to pass the checks"
     drawn = "ids and texts real where known, " + (
-        "log-odds near those looked at" if readings.sample else "log-odds from a normal distribution"
+        "log-odds near those of the sample" if readings.sample else "log-odds from a normal distribution"
     )
     return [
         f"rows of judgements, labels, preferences and exports: {looked}",

@@ -137,7 +137,7 @@ class _Survey:
         held_share, sample = self._held(), self._sample(clusters)
         basis = [self._where(clusters) if sample else "readings: none is known yet"]
         if self.calls.any():
-            basis.append(f"readings in the journal: told from {2 * len(self.looks):,} of them, by persona, template and prompt")
+            basis.append(f"what the journal holds of them: by {2 * len(self.looks):,} looked up, a few for each persona and template")
         usage, left, tokens = self._usage(held_share, basis)
         return Readings(usage, left, pace, sample, tokens, tuple(basis))
 
@@ -239,7 +239,7 @@ class _Survey:
         places = set(clusters.ravel().tolist())
         keys = {look.key for (_, place), both in self.looks.items() if place in places for look in both} & self.replies.keys()
         told = how_many({"journaled": len(keys & self.journaled), "tried out (free)": len(keys - self.journaled)})
-        return f"readings: {len(keys):,} looked at, {told}"
+        return f"what readings say: by a sample of {len(keys):,}, {told}"
 
     def _usage(self, held: Floats, basis: list[str]) -> tuple[Usage, Usage, Floats]:
         """(all, left, prompt tokens of each pair), with characters as the looked-at ones have them beside the texts that they show."""
