@@ -86,7 +86,7 @@ class ShardJob:
         report = accounting(metadata)
         if report is None or (report.rejected and not store.exists(self.beside())):
             return None
-        self._note(report)
+        self.note(report)
         return report
 
     @cached_property
@@ -94,9 +94,10 @@ class ShardJob:
         """Where this shard tells how far it is."""
         return Notes(self.run.store, self.stage, self.index)
 
-    def _note(self, report: ShardReport) -> None:
+    def note(self, report: ShardReport) -> None:
+        """Tell that the shard is done, and what it paid."""
         rejected = sum(report.rejected.values())
-        self.notes.write(ShardProgress(report.considered, report.considered, report.kept, rejected), last=True)
+        self.notes.write(ShardProgress(report.considered, report.considered, report.kept, rejected, paid=report.paid), last=True)
 
     def write(
         self,
@@ -118,7 +119,7 @@ class ShardJob:
         else:
             store.remove(beside)  # a killed attempt may have rejected what has been answered since
         tables.write(store, part, record, data, self.footer(part) | {"prefloom.accounting": footer})
-        self._note(report)
+        self.note(report)
         return report
 
     def at(self, index: int) -> "ShardJob":

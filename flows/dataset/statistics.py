@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from prefloom.flows.dataset import tables
 from prefloom.flows.dataset.store import Store
 from prefloom.schemas.candidate import Candidate
-from prefloom.schemas.comparison import Comparison, in_order_ab
+from prefloom.schemas.comparison import in_order_ab
 from prefloom.schemas.label import Judgement, Label, Preference, Rejected
 from prefloom.schemas.persona import Persona
 from prefloom.schemas.prompt import Prompt
@@ -30,22 +30,20 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Dataset:
-    """The tables of a dataset, without the long texts of `rejected`."""
+    """The tables of a dataset that its statistics need."""
 
     personas: pl.DataFrame
     prompts: pl.DataFrame
     candidates: pl.DataFrame
-    comparisons: pl.DataFrame
     judgements: pl.DataFrame
     labels: pl.DataFrame
     preferences: pl.DataFrame
-    rejected: pl.DataFrame
 
 
 def load(store: Store) -> Dataset:
     """Read the tables. `labels` gets two columns: `reason` (null if kept) and `winner` (null if the margin is 0)."""
     labels = tables.read(store, "labels/part-*.parquet", Label)
-    columns = ["stage", "reason", "row_id", "persona_id"]
+    columns = ["reason", "row_id", "persona_id"]
     rejected = tables.read(store, "rejected/preferences-*.parquet", Rejected, columns)
     reasons = rejected.select("persona_id", pl.col("row_id").alias("comparison_id"), "reason")
     margin = pl.col("margin")
@@ -54,11 +52,9 @@ def load(store: Store) -> Dataset:
         personas=tables.read(store, "personas/part-*.parquet", Persona),
         prompts=tables.read(store, "prompts/part-*.parquet", Prompt),
         candidates=tables.read(store, "candidates/part-*.parquet", Candidate),
-        comparisons=tables.read(store, "comparisons/part-*.parquet", Comparison, ["comparison_id", "prompt_id", "first_id", "second_id"]),
         judgements=tables.read(store, "judgements/part-*.parquet", Judgement),
         labels=labels.join(reasons, on=["persona_id", "comparison_id"], how="left").with_columns(winner.alias("winner")),
         preferences=tables.read(store, "preferences/part-*.parquet", Preference),
-        rejected=rejected,
     )
 
 
@@ -102,11 +98,6 @@ def longer_wins(data: Dataset) -> Share:
 def first_wins(data: Dataset) -> Share:
     """How often a single reading favours the answer that was shown first."""
     return share(data.judgements.select("prompt_id", "log_odds").filter(pl.col("log_odds") != 0), pl.col("log_odds") > 0)
-
-
-def consistent(data: Dataset) -> Share:
-    """Share of labels whose templates all agree with themselves in both orders."""
-    return share(data.labels, pl.col("consistency") >= 1)
 
 
 def both_orders(data: Dataset) -> pl.DataFrame:

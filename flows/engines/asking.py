@@ -110,7 +110,7 @@ class Meter:
     """What the sessions of one shard ask and pay: told to the shard's notes while it happens, and to its report at the end."""
 
     def __init__(self, job: ShardJob, planned: int) -> None:
-        self._notes, self._planned = job.notes, planned
+        self._job, self._planned = job, planned
         self._sessions: dict[str, Session] = {}
         self._kept = self._rejected = 0
 
@@ -132,10 +132,10 @@ class Meter:
     def billed(self, report: ShardReport) -> ShardReport:
         """The report with what this attempt asked and paid, which is also the shard's last note."""
         sessions = self._sessions.values()
-        rejected = sum(report.rejected.values())
-        self._notes.write(ShardProgress(report.considered, report.considered, report.kept, rejected, paid=self._paid()), last=True)
         asked, from_journal = sum(session.asked for session in sessions), sum(session.from_journal for session in sessions)
-        return replace(report, paid=self._paid(), asked=asked, from_journal=from_journal)
+        billed = replace(report, paid=self._paid(), asked=asked, from_journal=from_journal)
+        self._job.note(billed)
+        return billed
 
     def _paid(self) -> Usages:
         return {model: session.paid for model, session in self._sessions.items()}
@@ -143,4 +143,4 @@ class Meter:
     def _note(self) -> None:
         in_flight = sum(session.in_flight for session in self._sessions.values())
         done = sum(session.asked + session.from_journal for session in self._sessions.values()) - in_flight
-        self._notes.write(ShardProgress(self._planned, done, self._kept, self._rejected, in_flight, self._paid()))
+        self._job.notes.write(ShardProgress(self._planned, done, self._kept, self._rejected, in_flight, self._paid()))

@@ -55,11 +55,11 @@ _STYLE = {
 WIDTH = 5.2  # inches of 72 units: one column on a telephone, half the page on a desk
 
 
-def draw(height: float, paint: Callable[[Axes], None], width: float = WIDTH) -> str:
+def draw(height: float, paint: Callable[[Axes], None]) -> str:
     """An SVG of one set of axes, without size (the page decides) and with variables for colours."""
     with mpl.rc_context(cast(Any, _STYLE)), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a script without glyphs here has them in the reader's browser
-        figure = Figure(figsize=(width, height), layout="constrained")
+        figure = Figure(figsize=(WIDTH, height), layout="constrained")
         axes = figure.add_subplot()
         paint(axes)
         file = io.StringIO()
