@@ -103,7 +103,7 @@ class Build:
     retry_failed: bool
 
     def __post_init__(self) -> None:
-        self.uses = freshness.materials(self.run.resolved)
+        self.uses = freshness.materials(self.run)
         self.done: Summary = {}
 
     def stage(self, name: str, step: Step, whole: bool = False) -> None:

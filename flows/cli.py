@@ -85,7 +85,7 @@ def plan(
     from prefloom.flows.steps.freshness import materials
 
     run = Run.create(_folder(out), resolve(recipe, set_ or ()))
-    found = report(forecast(run, materials(run.resolved)), run.resolved.recipe)
+    found = report(forecast(run, materials(run)), run.resolved.recipe)
     _say(as_json, found, text(found))
 
 
@@ -115,7 +115,7 @@ def build(
     from prefloom.flows.steps import freshness
 
     run = Run.create(_folder(out), resolve(recipe, set_ or ()))
-    uses = freshness.materials(run.resolved)
+    uses = freshness.materials(run)
     if freshness.is_finished(run, uses) and not (retry_failed and freshness.has_failures(run)):
         freshness.check_outcomes(run)
         if not run.recipe_is_stored():  # other prices, for the report

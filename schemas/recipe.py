@@ -12,15 +12,14 @@
 """
 
 import math
-from collections import Counter
-from decimal import Decimal
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from prefloom.schemas.errors import nearest
 from prefloom.schemas.ids import content_hash
+from prefloom.schemas.models import EndpointModel, Server, SocietyModel
+from prefloom.schemas.section import Count, Distinct, Money, Section, Share, portable
 
 FINGERPRINT_VERSION = 1
 
@@ -30,6 +29,7 @@ EXCLUDED: dict[str, str] = {
     "limits": "decides whether a build may finish, not what is in it",
     "prices": "what the same calls cost",
     "rates": "what `plan` reckons with before anything is known",
+    "servers": "who gives a model's answers does not change them",
 }
 # Values that depend on the machine, and what the fingerprint takes in their place.
 REPLACED: dict[str, str] = {
@@ -37,46 +37,8 @@ REPLACED: dict[str, str] = {
     "template": "the bare name of a template file; its content is in the hash of the stage that renders it",
     "templates": "the same, one by one",
 }
-
-
-def portable(reference: str) -> str:
-    """How data speak of a template: a file of the user's goes by its bare name, wherever it lies."""
-    return Path(reference).name if reference.endswith(".md") else reference
-
-
-def _distinct(names: list[str]) -> list[str]:
-    if repeated := [name for name, n in Counter(map(portable, names)).items() if n > 1]:
-        raise ValueError(f"'{repeated[0]}' stands there twice")
-    return names
-
-
-Distinct = Annotated[list[str], AfterValidator(_distinct)]
 OPAQUE = ("models", "values", "fields")  # keys below these are the user's own words: a model may be called `path`
-Share = Annotated[float, Field(ge=0, le=1)]
 _COMBINATIONS = 1_000_000  # personas that one template may stand for
-Count = Annotated[int, Field(ge=1, le=10**9)]
-
-
-class Section(BaseModel):
-    """Base of every part of a recipe: strict about keys and types."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known_keys(cls, data: Any) -> Any:
-        if isinstance(data, dict):
-            for key in data:
-                if key not in cls.model_fields:
-                    raise ValueError(f"unknown key '{key}'; {nearest(str(key), cls.model_fields)}")
-        return data
-
-
-class SocietyModel(Section):
-    """A member of the built-in simulated society: it needs no weights, no GPU and no network."""
-
-    engine: Literal["society"] = Field(description="Who runs it")
-    character: str = Field(default="scholar", description="Who answers: an entry of data/society/characters.yaml")
 
 
 class GridPersonas(Section):
@@ -259,14 +221,9 @@ class Limits(Section):
     """When a build gives up."""
 
     failures: Share = Field(default=0.05, description="Share of a stage's units that may be lost to failures")
-
-
-def _decimal(value: Any) -> Any:
-    # 0.15 in YAML is a binary fraction; its shortest decimal form is what stood in the file.
-    return Decimal(str(value)) if isinstance(value, int | float) and not isinstance(value, bool) else value
-
-
-Money = Annotated[Decimal, BeforeValidator(_decimal), Field(strict=False, ge=0, allow_inf_nan=False)]
+    spend: Money | None = Field(
+        default=None, description="US dollars that this run may pay for calls, by `prices`; then it stops, to be resumed"
+    )
 
 
 class Price(Section):
@@ -274,6 +231,7 @@ class Price(Section):
 
     prompt: Money = Field(description="US dollars per million prompt tokens, to the decimal")
     completion: Money = Field(description="The same for completion tokens")
+    cached: Money | None = Field(default=None, description="For prompt tokens that the server had in its cache (default: as the others)")
 
 
 class Rate(Section):
@@ -296,7 +254,9 @@ class Recipe(Section):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$", description="Lower-case letters, digits and hyphens")
     seed: int = Field(default=0, ge=0, lt=2**53, description="Decides every draw; another seed is another dataset")
-    models: dict[str, SocietyModel] = Field(description="Your name for a model -> what answers")
+    models: dict[str, Annotated[SocietyModel | EndpointModel, Field(discriminator="engine")]] = Field(
+        description="Your name for a model -> what answers"
+    )
     personas: list[Annotated[GridPersonas | TemplatePersonas | FilePersonas, Field(discriminator="source")]] = Field(
         min_length=1, description="Where the personas come from: one or more sources"
     )
@@ -313,14 +273,18 @@ class Recipe(Section):
     limits: Limits = Limits()
     prices: dict[str, Price] = Field(default={}, description="Model -> its price per million tokens; for plan, progress and report")
     rates: dict[str, Rate] = Field(default={}, description="Model -> what `plan` reckons with")
+    servers: dict[str, Server] = Field(default={}, description="Model -> where it is served; for those of engine endpoint")
     run: Run = Run()
 
     @model_validator(mode="after")
     def _models_exist(self) -> Self:
-        asked = [*getattr(self.candidates, "models", []), self.judgements.model, *self.prices, *self.rates]
+        asked = [*getattr(self.candidates, "models", []), self.judgements.model, *self.prices, *self.rates, *self.servers]
         for name in asked:
             if name not in self.models:
                 raise ValueError(f"no model '{name}' under models; {nearest(name, self.models)}")
+        unpriced = [name for name in asked if isinstance(self.models[name], EndpointModel) and name not in self.prices]
+        if self.limits.spend is not None and unpriced:
+            raise ValueError(f"limits.spend needs to know what every model costs, and there is no prices.{unpriced[0]}")
         return self
 
 

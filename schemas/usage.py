@@ -24,6 +24,7 @@ class Usage:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     unmetered: int = 0  # calls whose reply did not say how many tokens they took; their tokens are in no sum
+    cached_tokens: int = 0  # prompt tokens among the above that the server had in its cache, as far as replies say
 
     def __add__(self, other: "Usage") -> "Usage":
         return Usage(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
@@ -46,7 +47,12 @@ def spend(usage: Mapping[str, Usage], prices: Mapping[str, Price]) -> Decimal | 
     priced = [(used, prices[model]) for model, used in usage.items() if model in prices]
     if not priced:
         return None
-    return sum((used.prompt_tokens * p.prompt + used.completion_tokens * p.completion for used, p in priced), Decimal(0)) / PER
+    return sum((_cost(used, price) for used, price in priced), Decimal(0)) / PER
+
+
+def _cost(used: Usage, price: Price) -> Decimal:
+    known = price.prompt if price.cached is None else price.cached
+    return (used.prompt_tokens - used.cached_tokens) * price.prompt + used.cached_tokens * known + used.completion_tokens * price.completion
 
 
 def tokens(usage: Mapping[str, Usage]) -> int:

@@ -65,7 +65,7 @@ def run_stage(root: Path, until: str, **changes: Any) -> Run:
 
 def make(run: Run, name: str) -> tuple[ShardReport, float]:
     """Make one stage, its shards one after another; (report, seconds of its steps)."""
-    stage, uses, recipe = stages.BY_NAME[name], freshness.materials(run.resolved), run.resolved.recipe
+    stage, uses, recipe = stages.BY_NAME[name], freshness.materials(run), run.resolved.recipe
     step = import_candidates if name == "candidates" and recipe.candidates.source == "file" else STEPS[name]
     jobs = 1 if step in (collect_prompts, import_candidates) else stage.parts(recipe)
     digest = freshness.current_hash(run, stage, uses)

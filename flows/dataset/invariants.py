@@ -12,7 +12,8 @@ from prefloom.flows.dataset.store import Store
 from prefloom.schemas.comparison import in_order_ab
 from prefloom.schemas.ids import shard_of
 from prefloom.schemas.label import Label, TrlExample
-from prefloom.schemas.recipe import Recipe, portable
+from prefloom.schemas.recipe import Recipe
+from prefloom.schemas.section import portable
 from prefloom.schemas.texts import length_only
 
 READING = ["persona_id", "comparison_id"]

@@ -121,7 +121,8 @@ def _item(tree: Any, index: str, dotted: str) -> Any:
     raise InputError("--set", dotted, found=f"{found} where '{index}' is looked up", expected="an index into a list or a key of a section")
 
 
-_TAGS = {"file", "seeds", "grid", "template", "models"}
+_TAGS = {"file", "seeds", "grid", "template", "models", "society", "endpoint"}
+_KINDS = {"source": "file, or another kind of source", "engine": "endpoint, or another engine"}
 
 
 def _explain(recipe: str, error: ValidationError) -> InputError:
@@ -139,9 +140,11 @@ def _explain(recipe: str, error: ValidationError) -> InputError:
         case "value_error":
             found, message = message, ""
         case "union_tag_not_found":
-            place, found, message = [*place, "source"], "nothing", "file, or another kind of source"
+            kind = "engine" if place[0] == "models" else "source"
+            place, found, message = [*place, kind], "nothing", _KINDS[kind]
         case "union_tag_invalid":
-            place, found, message = [*place, "source"], f"'{context['tag']}'", f"one of {context['expected_tags']}"
+            kind = "engine" if place[0] == "models" else "source"
+            place, found, message = [*place, kind], f"'{context['tag']}'", f"one of {context['expected_tags']}"
         case "model_type":
             message = "a mapping of keys"
         case "too_short":
@@ -150,8 +153,10 @@ def _explain(recipe: str, error: ValidationError) -> InputError:
 
 
 def _is_union_tag(location: tuple[int | str, ...], index: int) -> bool:
-    # Pydantic puts the tag of a discriminated union into the location: after a list index, or right after `candidates`.
-    return index > 0 and location[index] in _TAGS and (isinstance(location[index - 1], int) or location[index - 1] == "candidates")
+    # Pydantic puts the tag of a discriminated union into the location: after a list index, after the name of a model, after `candidates`.
+    if index == 0 or location[index] not in _TAGS:
+        return False
+    return isinstance(location[index - 1], int) or location[index - 1] == "candidates" or (index == 2 and location[0] == "models")
 
 
 def _sha256(recipe: str, place: str, name: str) -> str:

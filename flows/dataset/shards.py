@@ -60,6 +60,7 @@ class ShardJob:
     index: int
     stage_hash: str
     retry_failed: bool = False
+    only: str | None = None  # the one model to ask, ahead of the shard itself: it is served now, others will be later
 
     @cached_property
     def run(self) -> Run:

@@ -3,15 +3,21 @@
 protocol.py  Request, Reply, Engine        asking.py  the journal between a stage and an engine
 society/     the simulated society: writes and judges in process, needs no weights
 
-engine = open_engine(recipe.models["judge"]);  engine.identity  ->  "society/judge@5e1f09ab12cd"
+engine = open_engine(run, "judge");  engine.identity  ->  "society/judge@5e1f09ab12cd"
 """
 
+from prefloom.flows.dataset.run import Run
 from prefloom.flows.engines.protocol import Engine
-from prefloom.schemas.recipe import SocietyModel
+from prefloom.schemas.models import SocietyModel
 
 
-def open_engine(model: SocietyModel) -> Engine:
-    """The engine that a recipe's model names."""
-    from prefloom.flows.engines.society import Society
+def open_engine(run: Run, name: str) -> Engine:
+    """The engine behind a model of the run's recipe."""
+    model = run.resolved.recipe.models[name]
+    if isinstance(model, SocietyModel):
+        from prefloom.flows.engines.society import Society
 
-    return Society(model.character)
+        return Society(model.character)
+    from prefloom.flows.engines.endpoint.engine import open_endpoint
+
+    return open_endpoint(run, name)

@@ -1,6 +1,6 @@
 """The journal between a stage and an engine: what was answered before is not asked again, what is answered now is written down first.
 
-with asking(engine, run.journal(engine.identity), scopes=prompt_ids) as session:
+with asking(engine, run, scopes=prompt_ids) as session:
     replies = session.ask(requests, scopes_of_requests)        # one Reply per request, in order
 session.asked, session.from_journal  ->  (48000, 0)              session.usage  ->  Usage(calls=48000, prompt_tokens=17_000_000, …)
 """
@@ -14,7 +14,9 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from prefloom.flows.dataset.journal import Journal, Segment
+from prefloom.flows.dataset.ledger import Ledger
 from prefloom.flows.dataset.progress import ShardProgress
+from prefloom.flows.dataset.run import Run
 from prefloom.flows.dataset.shards import ShardJob, ShardReport
 from prefloom.flows.engines.protocol import Engine, Reply, Request
 from prefloom.schemas.usage import Usage, Usages
@@ -30,46 +32,74 @@ class StoppedError(Exception):
 
 
 class Session:
-    """A stage's conversation with one model, inside one shard."""
+    """A stage's conversation with one model, inside one shard. Requests of one scope come together or follow each other."""
 
-    def __init__(self, engine: Engine, journal: Journal, held: dict[str, bytes]) -> None:
-        self._engine, self._journal, self._held = engine, journal, held
+    def __init__(self, engine: Engine, journal: Journal, held: dict[str, bytes], ledger: Ledger) -> None:
+        self._engine, self._journal, self._held, self._ledger = engine, journal, held, ledger
         self._identity = engine.identity
         self._segment: Segment | None = None
-        self.asked = self.from_journal = self.in_flight = 0
+        self.model = ""  # its name in the recipe, under which it is charged
+        self.asked = self.from_journal = self.unanswered = 0
         self.changed: Callable[[], None] = lambda: None  # called whenever one of the three has moved
         self.usage = self.paid = Usage()  # of all distinct calls; of those that were not in the journal
-        self._counted: set[str] = set()
+        # scope -> key -> reply, of the scopes asked about last: equal requests have one scope, so older ones never come again
+        self._recent: dict[str, dict[str, Reply]] = {}
+
+    @property
+    def in_flight(self) -> int:
+        """Those that are not answered yet, as far as the engine has them in flight at once."""
+        return min(self.unanswered, self._engine.in_flight)
 
     def ask(self, requests: Sequence[Request], scopes: Sequence[str], again: Callable[[Reply], bool] | None = None) -> list[Reply]:
-        """Replies in the order of the requests. Journaled replies for which `again` holds are asked once more."""
+        """Replies in the order of the requests. Journaled replies for which `again` holds are asked once more.
+
+        InputError once the run has spent what it may, or when no server answers; StoppedError when the build was interrupted.
+        """
         keys = [request.key(self._identity) for request in requests]
-        replies = {key: reply for key in set(keys) if (raw := self._held.get(key)) is not None and (reply := read_reply(raw))}
-        stale = {key for key, reply in replies.items() if again is not None and again(reply)}
-        # Equal requests have one key and are asked once.
-        missing = list({key: i for i, key in enumerate(keys) if key not in replies or key in stale}.items())
+        self._recent = {scope: self._recent.get(scope, {}) for scope in set(scopes)}
+        missing: dict[str, int] = {}  # equal requests have one key and are asked once
+        for index, (key, scope) in enumerate(zip(keys, scopes, strict=True)):
+            if key in missing or key in self._recent[scope]:
+                continue
+            reply = read_reply(raw) if (raw := self._held.pop(key, None)) is not None else None
+            if reply is None or (again is not None and again(reply)):
+                missing[key] = index
+            else:
+                self._recent[scope][key] = reply
+                self.usage += _usage([reply])
         self.asked += len(missing)
         self.from_journal += len(requests) - len(missing)
-        self.in_flight += len(missing)
+        self.unanswered = len(missing)
         self.changed()
-        if missing and not STOPPING.is_set():
+        if missing:
+            self._answer([(key, scopes[index], requests[index]) for key, index in missing.items()])
+        return [self._recent[scope].get(key) or Reply(error="the engine gave no reply") for key, scope in zip(keys, scopes, strict=True)]
+
+    def _answer(self, calls: list[tuple[str, str, Request]]) -> None:
+        over = self._ledger.over()
+        if over is None and not STOPPING.is_set():
             segment = self._segment = self._segment or self._journal.segment()
-            for batch in self._engine.answer([requests[index] for _, index in missing]):
-                answered = [(*missing[position], reply, orjson.dumps(reply)) for position, reply in batch]
-                segment.append((key, scopes[index], raw) for key, index, _, raw in answered)
-                for key, _, reply, raw in answered:
-                    replies[key], self._held[key] = reply, raw
-                self.paid += _usage(reply for _, _, reply, _ in answered)
-                self.in_flight -= len(answered)
+
+            def stop() -> bool:
+                return over is not None or STOPPING.is_set()
+
+            for batch in self._engine.answer([request for _, _, request in calls], stop):
+                answered = [(*calls[position][:2], reply) for position, reply in batch]
+                segment.append((key, scope, orjson.dumps(reply)) for key, scope, reply in answered)
+                for key, scope, reply in answered:
+                    self._recent[scope][key] = reply
+                used = _usage(reply for _, _, reply in answered)
+                self.usage, self.paid = self.usage + used, self.paid + used
+                self.unanswered -= len(answered)
+                if not self._engine.free:
+                    self._ledger.charge(self.model, used)
+                    over = self._ledger.over()
                 self.changed()
-                if STOPPING.is_set():
-                    break
-            self.in_flight = 0
-        if STOPPING.is_set() and missing:
+        left, self.unanswered = self.unanswered, 0
+        if over is not None:
+            raise over
+        if STOPPING.is_set() and left:
             raise StoppedError("the build was interrupted")
-        self.usage += _usage(replies.get(key) for key in set(keys) - self._counted)
-        self._counted.update(keys)
-        return [replies.get(key) or Reply(error="the engine gave no reply") for key in keys]
 
     def close(self) -> None:
         """Sync what was written."""
@@ -85,21 +115,23 @@ def read_reply(raw: bytes) -> Reply | None:
         return None
 
 
-def _usage(replies: Iterable[Reply | None]) -> Usage:
-    calls = prompt = completion = unmetered = 0
+def _usage(replies: Iterable[Reply]) -> Usage:
+    calls = prompt = completion = unmetered = cached = 0
     for reply in replies:
         calls += 1
-        if reply is None or reply.prompt_tokens is None or reply.completion_tokens is None:
-            unmetered += 1
+        cached += reply.cached_tokens or 0
+        if reply.prompt_tokens is None or reply.completion_tokens is None:
+            unmetered += reply.error is None
         else:
             prompt, completion = prompt + reply.prompt_tokens, completion + reply.completion_tokens
-    return Usage(calls, prompt, completion, unmetered)
+    return Usage(calls, prompt, completion, unmetered, cached)
 
 
 @contextmanager
-def asking(engine: Engine, journal: Journal, scopes: Sequence[str]) -> Iterator[Session]:
+def asking(engine: Engine, run: Run, scopes: Sequence[str]) -> Iterator[Session]:
     """A session that starts from what the journal holds for these scopes (ids of prompts)."""
-    session = Session(engine, journal, journal.load(scopes))
+    journal = run.journal(engine.identity)
+    session = Session(engine, journal, journal.load(scopes), Ledger(run))
     try:
         yield session
     finally:
@@ -117,7 +149,7 @@ class Meter:
     def follow(self, model: str, session: Session) -> Session:
         """Count this session under the model's name in the recipe."""
         self._sessions[model] = session
-        session.changed = self._note
+        session.model, session.changed = model, self._note
         return session
 
     def sorted_out(self, kept: int, rejected: int) -> None:
@@ -141,6 +173,7 @@ class Meter:
         return {model: session.paid for model, session in self._sessions.items()}
 
     def _note(self) -> None:
-        in_flight = sum(session.in_flight for session in self._sessions.values())
-        done = sum(session.asked + session.from_journal for session in self._sessions.values()) - in_flight
+        sessions = self._sessions.values()
+        in_flight = sum(session.in_flight for session in sessions)
+        done = sum(session.asked + session.from_journal - session.unanswered for session in sessions)
         self._job.notes.write(ShardProgress(self._planned, done, self._kept, self._rejected, in_flight, self._paid()))

@@ -26,12 +26,13 @@ from prefloom.schemas.candidate import Candidate
 from prefloom.schemas.errors import InputError
 from prefloom.schemas.ids import content_id
 from prefloom.schemas.label import Rejected
+from prefloom.schemas.models import EndpointModel, SocietyModel
 from prefloom.schemas.prompt import Prompt
-from prefloom.schemas.recipe import CandidateChecks, FileCandidates, ModelCandidates, Resolved
+from prefloom.schemas.recipe import CandidateChecks, FileCandidates, ModelCandidates, Recipe, Resolved
 
 
 def generate_candidates(job: ShardJob) -> ShardReport:
-    """Ask every model for the prompts of this shard."""
+    """Ask every model for the prompts of this shard; a job for one model `only` journals its answers and writes nothing."""
     if done := job.done():
         return done
     recipe = job.run.resolved.recipe
@@ -39,20 +40,21 @@ def generate_candidates(job: ShardJob) -> ShardReport:
     settings = recipe.candidates
     prompts = tables.read(job.run.store, job.part("prompts"), Prompt)
     plan = tasks(settings, prompts)
-    requests = requests_for(settings, recipe.seed, plan)
+    models = [job.only] if job.only else settings.models
     answers: list[tuple[Candidate, Reply]] = []
-    sessions: dict[str, Session] = {}
-    meter = Meter(job, planned=len(plan) * len(settings.models))
-    asked_as: dict[str, str] = {}  # two names may be one model, which is not asked twice
+    sessions: dict[str, Session] = {}  # by identity: two names may be one model, which is not asked twice
+    meter = Meter(job, planned=len(plan) * len(models))
     with ExitStack() as stack:
-        for name in settings.models:
-            engine = open_engine(recipe.models[name])
-            first = asked_as.setdefault(engine.identity, name)
-            if first == name:
-                session = asking(engine, job.run.journal(engine.identity), prompts["prompt_id"].to_list())
-                sessions[name] = meter.follow(name, stack.enter_context(session))
-            replies = sessions[first].ask(requests, [row.prompt_id for row in plan], _failed if job.retry_failed else None)
+        for name in models:
+            engine = open_engine(job.run, name)
+            if engine.identity not in sessions:
+                session = asking(engine, job.run, prompts["prompt_id"].to_list())
+                sessions[engine.identity] = meter.follow(name, stack.enter_context(session))
+            requests = requests_for(recipe, name, plan)
+            replies = sessions[engine.identity].ask(requests, [row.prompt_id for row in plan], _failed if job.retry_failed else None)
             answers += [(candidate(name, row, ask, reply), reply) for row, ask, reply in zip(plan, requests, replies, strict=True)]
+    if job.only:
+        return meter.billed(ShardReport(0, 0, {}))
     kept, rejected = sift(answers, recipe.checks.candidates)
     report = job.write(Candidate, kept, rejected, considered=len(answers), usage=meter.usage())
     return meter.billed(report)
@@ -75,13 +77,28 @@ def tasks(settings: ModelCandidates, prompts: pl.DataFrame) -> list[Task]:
     ]
 
 
-def requests_for(settings: ModelCandidates, seed: int, plan: list[Task]) -> list[Request]:
-    """The model call of each task, the same for every model."""
+def requests_for(recipe: Recipe, name: str, plan: list[Task]) -> list[Request]:
+    """What a model is asked for each task. Samples of one view follow each other with consecutive seeds: a server may give them at once."""
+    assert isinstance(recipe.candidates, ModelCandidates)
+    settings, sampling = recipe.candidates, sampling_of(recipe.models[name])
     template = expect_inputs(settings.template, frozenset({"prompt", "view"}))
+    temperature = sampling.pop("temperature", settings.temperature)
     return [
-        Request(template.render(prompt=task.text, view=task.view), settings.max_tokens, settings.temperature, seed + task.sample)
+        Request(
+            template.render(prompt=task.text, view=task.view),
+            settings.max_tokens,
+            temperature,
+            recipe.seed + task.sample,
+            sampling=tuple(sampling.items()),
+            group=task.prompt_id,
+        )
         for task in plan
     ]
+
+
+def sampling_of(model: SocietyModel | EndpointModel) -> dict[str, float]:
+    """The settings that a recipe makes for one model."""
+    return model.sampling.model_dump(exclude_none=True) if isinstance(model, EndpointModel) else {}
 
 
 def candidate(model: str, task: Task, request: Request, reply: Reply) -> Candidate:

@@ -7,7 +7,7 @@ An answer that nobody knows yet has its id for a text. Nothing is written.
 
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -18,10 +18,10 @@ from prefloom.flows.engines import open_engine
 from prefloom.flows.engines.asking import read_reply
 from prefloom.flows.engines.protocol import Reply, Request
 from prefloom.flows.steps import freshness
-from prefloom.flows.steps.candidates import Task, candidate, imported, requests_for, sift, tasks
+from prefloom.flows.steps.candidates import Task, candidate, imported, requests_for, sampling_of, sift, tasks
 from prefloom.schemas.candidate import Candidate
 from prefloom.schemas.label import Rejected
-from prefloom.schemas.recipe import ModelCandidates, Rate, Recipe
+from prefloom.schemas.recipe import ModelCandidates, Rate
 from prefloom.schemas.usage import Usage, Usages
 
 REHEARSED = 512  # answers of free engines that are tried out at most, all of them for whole prompts
@@ -81,21 +81,22 @@ class _Model:
 def _written(run: Run, uses: freshness.Materials, settings: ModelCandidates, prompts: pl.DataFrame) -> Answers:
     recipe = run.resolved.recipe
     plan = tasks(settings, prompts)
-    requests = requests_for(settings, recipe.seed, plan)
+    requests = {name: requests_for(recipe, name, plan) for name in settings.models}
     models: dict[str, _Model] = {}
-    asked_as: dict[str, str] = {}
+    asked_as: dict[tuple[str, str], str] = {}  # two names may be one model, which is not asked twice
+    same = {name: (uses.models[name], str(sampling_of(recipe.models[name]))) for name in settings.models}
     for name in settings.models:
-        first = asked_as.setdefault(uses.models[name], name)
+        first = asked_as.setdefault(same[name], name)
         if first == name:
-            keys = [request.key(uses.models[name]) for request in requests]
+            keys = [request.key(uses.models[name]) for request in requests[name]]
             raw = run.journal(uses.models[name]).glance().replies(keys)
             held = {key: reply for key, line in raw.items() if (reply := read_reply(line))}
             rate = recipe.rates.get(name) or Rate()
             models[name] = _Model(uses.models[name], rate, keys, held, frozenset(held))
-    _rehearse(recipe, models, plan, requests)
+    _rehearse(run, models, plan, requests)
     found = _Found()
     for name in settings.models:
-        found.add(name, models[asked_as[uses.models[name]]], asked_as[uses.models[name]] == name, plan, requests, settings.max_tokens)
+        found.add(name, models[asked_as[same[name]]], asked_as[same[name]] == name, plan, requests[name], settings.max_tokens)
     rows, rejected = sift(found.known, recipe.checks.candidates)
     kept, known = (
         dict(counts.iter_rows()) for counts in (_by_model(rows), _by_model(tables.frame(Candidate, [a for a, _ in found.known])))
@@ -115,9 +116,9 @@ def length(request: Request) -> int:
     return sum(len(content) for _, content in request.messages)
 
 
-def _rehearse(recipe: Recipe, models: dict[str, _Model], plan: Sequence[Task], requests: Sequence[Request]) -> None:
+def _rehearse(run: Run, models: dict[str, _Model], plan: Sequence[Task], requests: Mapping[str, Sequence[Request]]) -> None:
     """Ask free engines for the answers that are missing, for whole prompts chosen evenly."""
-    free = {name: model for name, model in models.items() if open_engine(recipe.models[name]).free}
+    free = {name: model for name, model in models.items() if open_engine(run, name).free}
     lacking = {task.prompt_id: i for model in free.values() for i, task in enumerate(plan) if model.keys[i] not in model.replies}
     prompts = [*dict.fromkeys(task.prompt_id for task in plan if task.prompt_id in lacking)]
     if not prompts:
@@ -130,7 +131,7 @@ def _rehearse(recipe: Recipe, models: dict[str, _Model], plan: Sequence[Task], r
             continue
         began = time.perf_counter()
         places = list(wanted.items())
-        for batch in open_engine(recipe.models[name]).answer([requests[i] for _, i in places]):
+        for batch in open_engine(run, name).answer([requests[name][i] for _, i in places], lambda: False):
             model.replies |= {places[position][0]: reply for position, reply in batch}
         model.pace = len(places) / max(time.perf_counter() - began, 1e-6)
 

@@ -105,12 +105,12 @@ class _Survey:
         self.panel, self.run, self.uses = panel, run, uses
         recipe = self.recipe = run.resolved.recipe
         self.model = recipe.judgements.model
-        self.engine, self.glance = open_engine(recipe.models[self.model]), run.journal(uses.models[self.model]).glance()
+        self.engine, self.glance = open_engine(run, self.model), run.journal(uses.models[self.model]).glance()
         # Two templates with the same words are asked once.
         self.templates = [*{load(name).hash: name for name in recipe.judgements.templates}.values()]
         texts = dict(answers.rows.select("candidate_id", "text").iter_rows())
         descriptions, tasks = (dict(rows.iter_rows()) for rows in (_texts(panel.personas, "description"), _texts(panel.prompts, "text")))
-        self.ask = asker(recipe, descriptions, tasks, texts)
+        self.ask = asker(recipe, self.engine.votes, descriptions, tasks, texts)
         first, second = panel.comparisons["first_id"].to_list(), panel.comparisons["second_id"].to_list()
         both = list(zip(first, second, strict=True))
         self.known = np.array([not answers.unknown & {a, b} for a, b in both], dtype=bool)  # comparisons whose two answers are known
@@ -183,7 +183,7 @@ class _Survey:
         if not wanted:
             return None
         began = time.perf_counter()
-        for batch in self.engine.answer([look.request for look in wanted]):
+        for batch in self.engine.answer([look.request for look in wanted], lambda: False):
             self.replies |= {wanted[position].key: reply for position, reply in batch}
         return len(wanted) / max(time.perf_counter() - began, 1e-6)
 

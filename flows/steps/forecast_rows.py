@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from prefloom.flows.steps.forecast_readings import Floats, Ints, Panel, Readings, Sample
 from prefloom.schemas.comparison import ORDERS
 from prefloom.schemas.label import Rejected
-from prefloom.schemas.recipe import Recipe, portable
+from prefloom.schemas.recipe import Recipe
+from prefloom.schemas.section import portable
 from prefloom.schemas.splits import CELLS, HALVES
 
 MOST_PAIRS = 500_000  # (comparison, persona) pairs that are drawn; of more, those of some personas stand for all

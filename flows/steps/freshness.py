@@ -1,6 +1,6 @@
 """What a recipe depends on beside itself, and which of its stages are already done.
 
-materials(resolved)     ->  Materials(templates={"judge/pairwise": "5be1…"}, models={"judge": "society/judge@1f…"})
+materials(run)          ->  Materials(templates={"judge/pairwise": "5be1…"}, models={"judge": "society/judge@1f…"})
 is_finished(run, …)     ->  True when the manifest stands and every stage is fresh and whole: nothing is left to do
 """
 
@@ -15,7 +15,8 @@ from prefloom.flows.steps.judgements import INPUTS
 from prefloom.prompts import expect_inputs, load
 from prefloom.schemas.errors import InputError
 from prefloom.schemas.manifest import StageEntry
-from prefloom.schemas.recipe import FileCandidates, FilePersonas, FilePrompts, ModelCandidates, Resolved, SocietyModel, portable
+from prefloom.schemas.recipe import FileCandidates, FilePersonas, FilePrompts, ModelCandidates, Resolved
+from prefloom.schemas.section import portable
 
 
 @dataclass(frozen=True)
@@ -26,16 +27,17 @@ class Materials:
     models: Mapping[str, str]
 
 
-def materials(resolved: Resolved) -> Materials:
+def materials(run: Run) -> Materials:
     """Load every template and open every model; InputError names what is missing."""
-    references = {reference for stage in stages.STAGES for reference in stage.templates(resolved.recipe)}
+    recipe = run.resolved.recipe
+    references = {reference for stage in stages.STAGES for reference in stage.templates(recipe)}
     templates = {reference: load(reference).hash for reference in sorted(references)}
-    return Materials(templates, {name: _identity(name, model) for name, model in resolved.recipe.models.items()})
+    return Materials(templates, {name: _identity(run, name) for name in recipe.models})
 
 
-def _identity(name: str, model: SocietyModel) -> str:
+def _identity(run: Run, name: str) -> str:
     try:
-        return open_engine(model).identity
+        return open_engine(run, name).identity
     except InputError as error:
         raise InputError("recipe", f"models.{name}.{error.field}", found=error.found, expected=error.expected) from None
 

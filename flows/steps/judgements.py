@@ -22,7 +22,8 @@ from prefloom.schemas.comparison import Comparison
 from prefloom.schemas.label import Judgement, Rejected
 from prefloom.schemas.persona import Persona
 from prefloom.schemas.prompt import Prompt
-from prefloom.schemas.recipe import Recipe, portable
+from prefloom.schemas.recipe import Recipe
+from prefloom.schemas.section import portable
 
 LETTERS = ("A", "B")
 INPUTS = frozenset({"persona", "prompt", "first", "second"})
@@ -42,13 +43,13 @@ def judge_comparisons(job: ShardJob) -> ShardReport:
     prompts = _column(tables.read(run.store, job.part("prompts"), Prompt, ["prompt_id", "text"]))
     answers = _column(tables.read(run.store, job.part("candidates"), Candidate, ["candidate_id", "text"]))
     personas = _column(tables.read(run.store, "personas/part-*.parquet", Persona, ["persona_id", "description"]))
-    request = asker(recipe, personas, prompts, answers)
     judgements: list[tuple[str, str, str, str, str, int, str, float, float]] = []
     failures: list[Rejected] = []
-    engine = open_engine(recipe.models[recipe.judgements.model])
+    engine = open_engine(run, recipe.judgements.model)
+    request = asker(recipe, engine.votes, personas, prompts, answers)
     plan = _plan(comparisons, recipe.judgements.templates)
     meter = Meter(job, planned=2 * len(recipe.judgements.templates) * sum(len(comparison.persona_ids) for comparison in comparisons))
-    with asking(engine, run.journal(engine.identity), list(prompts)) as session:
+    with asking(engine, run, list(prompts)) as session:
         meter.follow(recipe.judgements.model, session)
         for readings in _chunks(plan, answers):
             scopes = [comparison.prompt_id for comparison, _, _ in readings]
@@ -74,9 +75,9 @@ def judge_comparisons(job: ShardJob) -> ShardReport:
 
 
 def asker(
-    recipe: Recipe, personas: Mapping[str, str], prompts: Mapping[str, str], answers: Mapping[str, str]
+    recipe: Recipe, votes: int, personas: Mapping[str, str], prompts: Mapping[str, str], answers: Mapping[str, str]
 ) -> Callable[[Reading], Request]:
-    """What a reading asks, from the texts by id: descriptions, prompts, answers."""
+    """What a reading asks, from the texts by id: descriptions, prompts, answers. `votes` as the judge's engine wants them."""
     templates = {name: expect_inputs(name, INPUTS) for name in recipe.judgements.templates}
 
     def request(reading: Reading) -> Request:
@@ -87,7 +88,8 @@ def asker(
             first=answers[comparison.first_id],
             second=answers[comparison.second_id],
         )
-        return Request(messages, max_tokens=1, letters=LETTERS)
+        group = f"{comparison.comparison_id} {comparison.order} {template}"
+        return Request(messages, max_tokens=1, letters=LETTERS, votes=votes, group=group)
 
     return request
 
@@ -96,11 +98,22 @@ def read_letters(reply: Reply) -> tuple[float, float] | str:
     """(log-odds of the first letter, mass of both) on a grid of 1e-4, or the reason why the reply cannot be read."""
     if reply.error is not None:
         return "error"
+    if reply.votes is not None:
+        return _counted(reply.votes)
     logprobs = reply.logprobs or {}
     if not all(letter in logprobs and math.isfinite(logprobs[letter]) for letter in LETTERS):
         return "off_menu" if (reply.text or "").strip() not in LETTERS else "no_logprobs"
     first, second = (logprobs[letter] for letter in LETTERS)
     return round(first - second, 4), round(math.exp(first) + math.exp(second), 4)
+
+
+def _counted(votes: Mapping[str, int]) -> tuple[float, float] | str:
+    """The same from sampled answers, with half a vote more for each letter, so that a unanimous judge is not infinitely sure."""
+    counts = [votes.get(letter, 0) for letter in LETTERS]
+    if not sum(counts):
+        return "off_menu"
+    first, second = (count + 0.5 for count in counts)
+    return round(math.log(first / second), 4), round(sum(counts) / sum(votes.values()), 4)
 
 
 def _plan(comparisons: list[Comparison], templates: list[str]) -> Iterator[Reading]:

@@ -108,7 +108,7 @@ def finish(run: Run) -> None:
     """The manifest, as a build writes it."""
     from prefloom.flows.steps import freshness
 
-    composed = freshness.composed(run, freshness.materials(run.resolved))
+    composed = freshness.composed(run, freshness.materials(run))
     assert composed
     run.store.create(stages.MANIFEST, composed)
 

@@ -137,7 +137,7 @@ def test_failures_stop_a_build_and_can_be_asked_again(tmp_path: Path, monkeypatc
     failed = done["judgements"].asked
     assert 100 < failed < done["judgements"].from_journal
     assert "failure/error" not in done["judgements"].rejected
-    assert freshness.is_finished(run, freshness.materials(run.resolved))
+    assert freshness.is_finished(run, freshness.materials(run))
     log = json.loads(run.store.read("run.json"))["executions"]
     assert [entry["status"] for entry in log] == ["failed", "failed", "built"]
     assert log[2]["stages"]["judgements"]["asked"] == failed

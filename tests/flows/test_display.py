@@ -111,7 +111,7 @@ def test_the_table_keeps_its_names_on_a_narrow_terminal(halfway: Run, width: int
 
 def test_what_is_paid_does_not_go_down_when_a_shard_ends(tmp_path: Path) -> None:
     run = run_stage(tmp_path, "comparisons", prices={"judge": {"prompt": 0.15, "completion": 0.6}})
-    stage, uses = stages.BY_NAME["judgements"], freshness.materials(run.resolved)
+    stage, uses = stages.BY_NAME["judgements"], freshness.materials(run)
     digest = freshness.current_hash(run, stage, uses)
     assert digest
     stages.begin(run, stage, digest)

@@ -8,7 +8,7 @@ request gets the same reply on every machine.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 
 from prefloom.flows.engines.protocol import Reply, Request
@@ -26,6 +26,8 @@ class Society:
     """One member of the society, as an engine."""
 
     free = True
+    votes = 0
+    in_flight = BATCH
 
     def __init__(self, character: str) -> None:
         if character not in characters():
@@ -38,9 +40,11 @@ class Society:
         content = "\0".join([str(SOCIETY_VERSION), *(source(name) for name in FILES)])
         return f"society/{self.character}@{hashlib.blake2b(content.encode(), digest_size=6).hexdigest()}"
 
-    def answer(self, requests: Sequence[Request]) -> Iterator[list[tuple[int, Reply]]]:
+    def answer(self, requests: Sequence[Request], stop: Callable[[], bool]) -> Iterator[list[tuple[int, Reply]]]:
         """Replies in batches, in order."""
         for start in range(0, len(requests), BATCH):
+            if stop():
+                return
             yield [(start + i, self._reply(request)) for i, request in enumerate(requests[start : start + BATCH])]
 
     def _reply(self, request: Request) -> Reply:

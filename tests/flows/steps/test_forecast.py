@@ -28,7 +28,7 @@ MID: dict[str, Any] = {
 
 def foresee(root: Path, **changes: Any) -> Forecast:
     run = Run.create(root, resolved(**changes))
-    return forecast(run, freshness.materials(run.resolved))
+    return forecast(run, freshness.materials(run))
 
 
 def files(root: Path) -> dict[str, bytes]:
@@ -105,7 +105,7 @@ def test_a_killed_build_leaves_what_it_asked_in_open_segments(tmp_path: Path) ->
     run = run_stage(tmp_path, "candidates")
     whole = foresee(tmp_path / "nothing").usage()["judge"].calls
     make(run, "comparisons")
-    identity = freshness.materials(run.resolved).models["judge"]
+    identity = freshness.materials(run).models["judge"]
     elsewhere = run_stage(tmp_path / "elsewhere", "judgements")
     glance = elsewhere.journal(identity)
     held = dict(list(glance.load(list(glance.glance().scopes())).items()))
@@ -137,7 +137,7 @@ def test_finished_stages_and_datasets_are_counted_as_they_are(tmp_path: Path) ->
     assert (stage.usage, stage.left, stage.bytes) == (entry.usage, {}, sum(file.bytes for file in entry.files))
     for name in ("labels", "preferences", "exports"):
         make(run, name)
-    uses = freshness.materials(run.resolved)
+    uses = freshness.materials(run)
     composed = freshness.composed(run, uses)
     assert composed
     run.store.create(stages.MANIFEST, composed)

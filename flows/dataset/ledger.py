@@ -1,0 +1,79 @@
+"""What a run has paid for, as it pays: one line per batch of answers, so that a limit on spending also holds after a kill.
+
+    data/runs/<run>/paid.jsonl      {"judge": {"calls": 256, "prompt_tokens": 118000, "completion_tokens": 256, …}}
+
+    ledger = Ledger(run)
+    ledger.charge("judge", Usage(calls=256, …))      # after the answers are in the journal
+    ledger.paid()                                    # of all shards, threads and processes so far  ->  {"judge": Usage(…)}
+
+Every writer appends whole lines to one file; every reader goes on from where it stopped. A torn line is a batch whose writer was killed.
+"""
+
+import os
+import threading
+from decimal import Decimal
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from prefloom.flows.dataset.run import Run
+from prefloom.flows.dataset.store import named
+from prefloom.schemas.errors import InputError
+from prefloom.schemas.usage import Usage, Usages, money, spend, total
+
+NAME = "paid.jsonl"
+_LINE = TypeAdapter(Usages)
+
+
+class Ledger:
+    """The spending of one run, as one thread sees it."""
+
+    def __init__(self, run: Run) -> None:
+        self._path: Path = run.folder / NAME
+        self._limit, self._prices = run.resolved.recipe.limits.spend, run.resolved.recipe.prices
+        self._offset, self._paid = 0, Usages()
+        self._lock = threading.Lock()
+
+    def charge(self, model: str, usage: Usage) -> None:
+        """Add what a batch took."""
+        with named(self._path):
+            file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            try:
+                os.write(file, _LINE.dump_json({model: usage}) + b"\n")
+            finally:
+                os.close(file)
+
+    def paid(self) -> Usages:
+        """The sum over everything charged to this run, by anybody."""
+        with self._lock:
+            try:
+                with self._path.open("rb") as file:
+                    file.seek(self._offset)
+                    added = file.read()
+            except FileNotFoundError:
+                return self._paid
+            whole = added[: added.rfind(b"\n") + 1]
+            self._offset += len(whole)
+            self._paid = total([self._paid, *(usage for line in whole.splitlines() if (usage := _read(line)))])
+            return self._paid
+
+    def over(self) -> InputError | None:
+        """What to say once the limit is reached; None while there is something left of it, or no limit."""
+        if self._limit is None:
+            return None
+        paid = self.paid()
+        spent = spend(paid, self._prices) or Decimal(0)
+        if unknown := [model for model, used in paid.items() if used.unmetered and model in self._prices]:
+            found = f"replies of {unknown[0]} that do not say how many tokens they took"
+            return InputError("recipe", "limits.spend", found=found, expected="servers that tell, or no limit on spending")
+        if spent < self._limit:
+            return None
+        expected = f"more than {money(self._limit)} to go on; every answer so far is kept"
+        return InputError("recipe", "limits.spend", found=f"{money(spent)} spent", expected=expected)
+
+
+def _read(line: bytes) -> Usages | None:
+    try:
+        return _LINE.validate_json(line)
+    except ValidationError:
+        return None
