@@ -28,22 +28,28 @@ from prefloom.flows.dataset.resolve import resolve
 from prefloom.flows.dataset.run import Run
 from prefloom.flows.dataset.shards import ShardJob, ShardReport, merge
 from prefloom.flows.display import describe, tabulate
+from prefloom.flows.engines import close_engines
 from prefloom.flows.engines.asking import STOPPING
 from prefloom.flows.report.page import NAME, write_report
 from prefloom.flows.steps import freshness
 from prefloom.flows.steps.candidates import generate_candidates, import_candidates
 from prefloom.flows.steps.comparisons import choose_comparisons
 from prefloom.flows.steps.exports import export_preferences
-from prefloom.flows.steps.judgements import judge_comparisons
+from prefloom.flows.steps.judgements import LETTERS, judge_comparisons
 from prefloom.flows.steps.labels import aggregate_labels
 from prefloom.flows.steps.personas import sample_personas
 from prefloom.flows.steps.preferences import check_labels
 from prefloom.flows.steps.prompts import collect_prompts
+from prefloom.schemas.manifest import StageEntry
+from prefloom.schemas.models import EndpointModel
+from prefloom.schemas.probe import Probe
+from prefloom.schemas.usage import total
 
 logger = logging.getLogger("prefloom")
 
 Step = Callable[[ShardJob], ShardReport]
 Summary = dict[str, ShardReport]
+_LOW = 0.5  # probability of the letters below which a judge is not much of a judge
 
 
 @flow(name="build", flow_run_name="build {recipe}", persist_result=False, validate_parameters=False)
@@ -68,6 +74,8 @@ def build_dataset(recipe: str, out: str = "data", overrides: Sequence[str] = (),
             with suppress(OSError):  # what went wrong is the news, not that the log has no room for it
                 executions.end(run, "interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
             raise
+        finally:
+            close_engines()
         executions.end(run, "built")
         if run.resolved.recipe.run.report:
             link_report(run)
@@ -104,34 +112,74 @@ class Build:
 
     def __post_init__(self) -> None:
         self.uses = freshness.materials(self.run)
+        self.introduced: set[str] = set()
         self.done: Summary = {}
 
     def stage(self, name: str, step: Step, whole: bool = False) -> None:
         """Make the stage unless it is fresh, by one task per part or one for the `whole`; write `_stage.json`; hold it to the limits."""
         stage, recipe = stages.BY_NAME[name], self.run.resolved.recipe
         limit = recipe.limits.failures
-        fresh = freshness.fresh(self.run, stage, self.uses)
-        if fresh and not (self.retry_failed and stage.asks_models and fresh.failures()):
+        retry = self.retry_failed and stage.asks_models
+
+        def is_fresh() -> StageEntry | None:
+            fresh = freshness.fresh(self.run, stage, self.uses)
+            return None if fresh and retry and fresh.failures() else fresh
+
+        ahead: list[ShardReport] = []
+        if not (fresh := is_fresh()) and stage.asks_models:
+            ahead = self._meet(stage, step, retry)
+            fresh = is_fresh()
+        if fresh:
             logger.info("%-12s unchanged: %s %ss", name, f"{fresh.kept:,}", stage.unit)
             stages.check_outcome(stage, fresh, limit)
             return
         stage_hash = freshness.current_hash(self.run, stage, self.uses)
         assert stage_hash is not None, f"{name} runs before its parents are done"
-        retry = self.retry_failed and stage.asks_models
         stages.begin(self.run, stage, stage_hash, discard=retry)
-        self._seal(stage)
-        jobs = [ShardJob(str(self.run.folder), name, index, stage_hash, retry) for index in range(1 if whole else stage.parts(recipe))]
-        run_shard = task(name=name, task_run_name=name + " {job.index:05d}", **policies.task_options())(run_step)
-        futures = [run_shard.submit(step, job) for job in jobs]
-        wait(futures)
-        report = self.done[name] = merge([future.result() for future in futures])
-        self._seal(stage)
+        report = self.done[name] = with_calls_of(ahead, self._shards(stage, step, stage_hash, retry, whole=whole))
         finished = stages.finish(self.run, stage, stage_hash, report)
         executions.note_stage(self.run, name, report)
         prices = recipe.prices
         logger.info("%-12s %s", name, describe(report, stage.unit, prices))
         create_table_artifact(key=f"{recipe.name}-{name}", table=tabulate(report, prices), description=f"{name} of {self.run.folder}")
         stages.check_outcome(stage, finished, limit)
+
+    def _shards(
+        self, stage: stages.Stage, step: Step, stage_hash: str, retry: bool, whole: bool = False, only: str | None = None
+    ) -> ShardReport:
+        """Run the step for every shard, one Prefect task each."""
+        self._seal(stage)
+        parts = 1 if whole else stage.parts(self.run.resolved.recipe)
+        jobs = [ShardJob(str(self.run.folder), stage.name, index, stage_hash, retry, only) for index in range(parts)]
+        of = f" of {only}" if only else ""
+        run_shard = task(name=stage.name + of, task_run_name=stage.name + of + " {job.index:05d}", **policies.task_options())(run_step)
+        futures = [run_shard.submit(step, job) for job in jobs]
+        wait(futures)
+        report = merge([future.result() for future in futures])
+        self._seal(stage)
+        return report
+
+    def _meet(self, stage: stages.Stage, step: Step, retry: bool) -> list[ShardReport]:
+        """Get to know the stage's models. Of several that share a GPU each is asked for all it has to say before the next is served."""
+        recipe, reports = self.run.resolved.recipe, []
+        models = stage.models(recipe)
+        for name in models:
+            if isinstance(recipe.models[name], EndpointModel):
+                if name not in self.introduced:
+                    self._introduce(name)
+                if recipe.servers[name].vllm and len(models) > 1:
+                    logger.info("%-12s asking %s", stage.name, name)
+                    reports.append(self._shards(stage, step, "", retry, only=name))
+        return reports
+
+    def _introduce(self, name: str) -> None:
+        from prefloom.flows.engines.endpoint.opening import introduce
+
+        judge = name == self.run.resolved.recipe.judgements.model
+        probe = introduce(self.run, name, LETTERS if judge else ())
+        self.introduced.add(name)
+        self.uses = freshness.materials(self.run)
+        logger.info("%-12s %s", name, seen(probe))
 
     def _seal(self, stage: stages.Stage) -> None:
         """Before a stage, fold in what killed builds journaled; after it, what this one did."""
@@ -152,6 +200,30 @@ def run_step(step: Step, job: ShardJob) -> Any:
     started = time.time()
     report = replace(step(job), started=started, ended=time.time())
     return Completed(message=describe(report, stages.BY_NAME[job.stage].unit), data=report)
+
+
+def with_calls_of(ahead: Sequence[ShardReport], report: ShardReport) -> ShardReport:
+    """The report of a stage some of whose calls were made ahead of it, and were in the journal when it came to them."""
+    if not ahead:
+        return report
+    early = merge(ahead)
+    return replace(
+        report,
+        paid=total([early.paid, report.paid]),
+        asked=early.asked + report.asked,
+        from_journal=max(0, report.from_journal - early.asked),
+        started=early.started,
+    )
+
+
+def seen(probe: Probe) -> str:
+    """`vllm 0.32.0, letters by logprob_token_ids, mass 0.9991`: what a probe found, in a line."""
+    said = [" ".join(part for part in (probe.server, probe.version) if part) or "a server that does not say what it is"]
+    if probe.read:
+        said.append(f"letters by {probe.read}")
+    if probe.mass is not None:
+        said.append(f"mass {probe.mass:.4f}" + (": it would rather say something else" if probe.mass < _LOW else ""))
+    return ", ".join(said)
 
 
 @task(name="report", task_run_name="report", **policies.task_options())

@@ -18,8 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from prefloom.schemas.errors import nearest
 from prefloom.schemas.ids import content_hash
-from prefloom.schemas.models import EndpointModel, Server, SocietyModel
+from prefloom.schemas.models import EndpointModel, SocietyModel
 from prefloom.schemas.section import Count, Distinct, Money, Section, Share, portable
+from prefloom.schemas.serving import Server
 
 FINGERPRINT_VERSION = 1
 

@@ -1,10 +1,13 @@
 """Who answers. An engine sees rendered messages and sampling settings, and nothing else: no id, no trait, no path.
 
 protocol.py  Request, Reply, Engine        asking.py  the journal between a stage and an engine
+endpoint/    OpenAI-compatible servers     vllm/  servers that prefloom starts itself
 society/     the simulated society: writes and judges in process, needs no weights
 
 engine = open_engine(run, "judge");  engine.identity  ->  "society/judge@5e1f09ab12cd"
 """
+
+import sys
 
 from prefloom.flows.dataset.run import Run
 from prefloom.flows.engines.protocol import Engine
@@ -18,6 +21,12 @@ def open_engine(run: Run, name: str) -> Engine:
         from prefloom.flows.engines.society import Society
 
         return Society(model.character)
-    from prefloom.flows.engines.endpoint.engine import open_endpoint
+    from prefloom.flows.engines.endpoint.opening import open_endpoint
 
     return open_endpoint(run, name)
+
+
+def close_engines() -> None:
+    """At the end of a build: let go of connections and servers, if there are any."""
+    if opening := sys.modules.get("prefloom.flows.engines.endpoint.opening"):
+        opening.close_all()

@@ -39,6 +39,8 @@ def _identity(run: Run, name: str) -> str:
     try:
         return open_engine(run, name).identity
     except InputError as error:
+        if error.field.startswith("servers."):
+            raise
         raise InputError("recipe", f"models.{name}.{error.field}", found=error.found, expected=error.expected) from None
 
 

@@ -1,0 +1,210 @@
+"""An endpoint as an engine: stages ask from their threads, one asyncio loop in a thread of its own does the asking.
+
+    engine = open_endpoint(run, "judge");  engine.identity  ->  "Qwen/Qwen3-8B@2025-07-5f0c1e22ab91"
+    for batch in engine.answer(requests, stop): …
+
+A model is probed before it is asked (opening.py): what its servers showed is part of its identity. Where they are is asked for when the
+first call is made and when one of them is lost, so that a server that prefloom starts itself is started then.
+"""
+
+import asyncio
+import os
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import aiohttp
+import openai
+
+from prefloom.flows.engines.endpoint import client, flood, wire
+from prefloom.flows.engines.endpoint.loop import Job, loop, on_loop
+from prefloom.flows.engines.endpoint.pool import Call, Pool, Station
+from prefloom.flows.engines.protocol import Reply, Request
+from prefloom.flows.engines.vllm.serving import Serving
+from prefloom.schemas.errors import InputError
+from prefloom.schemas.models import EndpointModel
+from prefloom.schemas.probe import Probe
+from prefloom.schemas.serving import Server
+
+_AT_ONCE = 64  # answers asked for in one call at most
+
+
+class Endpoint:
+    """A model behind one or several servers."""
+
+    free = False
+
+    def __init__(self, name: str, model: EndpointModel, server: Server, probe: Probe | None, ours: Serving | None) -> None:
+        self.name, self.model, self.server, self.probe = name, model, server, probe
+        self.ours, self._key = ours, ""
+        self._pool: Pool | None = None
+        self._guard = threading.Lock()
+        self._jobs: set[Job] = set()
+        self._session: aiohttp.ClientSession
+        self._clients: dict[str, openai.AsyncOpenAI] = {}
+
+    @property
+    def identity(self) -> str:
+        """<model>@<revision>-<hash of chat template and tokenizer>; what a server does not tell is called unknown."""
+        stated = (self.probe and self.probe.revision) or self.model.revision or "unstated"
+        template = "unprobed" if self.probe is None else self.probe.template or "unknown"
+        return f"{self.model.model}@{stated}-{template}" + ("+thinking" if self.model.thinking else "")
+
+    @property
+    def in_flight(self) -> int:
+        """Each asker's part of what is with the servers."""
+        return -(-self._pool.in_flight // max(1, len(self._jobs))) if self._pool else 0
+
+    @property
+    def votes(self) -> int:
+        """Answers sampled for one reading, if that is how this model is read."""
+        read = self.probe.read if self.probe else self.model.read
+        return self.model.votes if read == "votes" else 0
+
+    def answer(self, requests: Sequence[Request], stop: Callable[[], bool]) -> Iterator[list[tuple[int, Reply]]]:
+        """As `Engine.answer`. Replies come in the order in which servers give them."""
+        assert self.probe is not None, "a model is probed before it is asked"
+        job = Job(len(requests))
+        with self._guard:
+            pool = self._pool = self._pool or on_loop(self._open())
+            if pool.error:
+                raise pool.error
+            self._jobs.add(job)
+        try:
+            loop().call_soon_threadsafe(pool.submit, [self._call(job, requests, places) for places in self._calls(requests)])
+            yield from job.batches(stop)
+        finally:
+            job.closed = True
+            self._jobs.discard(job)
+
+    def urls(self) -> list[str]:
+        """Base URLs of its servers; one of ours runs when this returns."""
+        return [self.ours.ensure()] if self.ours else list(self.server.urls)
+
+    def close(self) -> None:
+        """Let the connections go."""
+        with self._guard:
+            if self._pool:
+                on_loop(self._close())
+                self._pool = None
+
+    async def _open(self) -> Pool:
+        self._key = key_of(self.name, self.server) or ""
+        pool = Pool(self.name, self.server, self._revive, self._fail)
+        pool.stations = [Station(pool, url) for url in await asyncio.to_thread(self.urls)]
+        self._session = flood.open_session(self._key, self.server.timeout)
+        return pool
+
+    async def _close(self) -> None:
+        await self._session.close()
+        for one in self._clients.values():
+            await one.close()
+        self._clients.clear()
+
+    def _fail(self, error: BaseException) -> None:
+        for job in list(self._jobs):
+            job.fail(error)
+
+    async def _revive(self, station: Station) -> bool:
+        """Whether a server that was lost is there again. One of ours is started again, maybe elsewhere."""
+        if self.ours:
+            if station.answered:
+                self.ours.answered()
+                station.answered = False
+            (station.url,) = await asyncio.to_thread(self.urls)
+            return True
+        try:
+            async with self._session.get(f"{station.url}/models", allow_redirects=False) as response:
+                return response.status not in (502, 503, 504)
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            return False
+
+    def _calls(self, requests: Sequence[Request]) -> Iterator[list[int]]:
+        """Which requests go into one call: samples of one answer, if the server gives several at once."""
+        assert self.probe is not None
+        run: list[int] = []
+        for place, request in enumerate(requests):
+            if run and not (self.probe.many and len(run) < _AT_ONCE and _follows(request, requests[run[-1]])):
+                yield run
+                run = []
+            run.append(place)
+        if run:
+            yield run
+
+    def _call(self, job: "Job", requests: Sequence[Request], places: list[int]) -> Call:
+        request = requests[places[0]]
+
+        def done(replies: list[Reply]) -> None:
+            if len(places) > 1 and replies[0].error is not None:
+                replies *= len(places)
+            short = places[len(replies) :]
+            job.deliver([(place, self._redacted(reply)) for place, reply in zip(places, replies, strict=False)])
+            if short and self._pool:  # fewer answers than were asked for: the rest one by one
+                self._pool.submit([self._call(job, requests, [place]) for place in short])
+
+        size = sum(len(content) for _, content in request.messages)
+        send = partial(self._votes if request.votes else self._send, request, len(places))
+        tokens = size // 4 + request.max_tokens * len(places)
+        return Call(send, done, lambda: not job.closed, request.group or str(size), job.move, tokens)
+
+    async def _send(self, request: Request, n: int, station: Station) -> list[Reply]:
+        assert self.probe is not None
+        body = wire.body(request, self.probe, self.model.thinking, n)
+        return wire.read(await self._post(station, request, body), request, self.probe)[:n]
+
+    async def _votes(self, request: Request, _: int, station: Station) -> list[Reply]:
+        """Sample answers and count which letter they choose."""
+        assert self.probe is not None
+        replies: list[Reply] = []
+        while len(replies) < request.votes:
+            n = request.votes - len(replies) if self.probe.many else 1
+            body = wire.body(request, self.probe, self.model.thinking, n, single=len(replies))
+            replies += wire.read(await self._post(station, request, body), request, self.probe)[:n]
+        counts = Counter(wire.choice_of(reply.text, request.letters) for reply in replies)
+        known = [(r.prompt_tokens, r.completion_tokens) for r in replies if r.prompt_tokens is not None and r.completion_tokens is not None]
+        prompt, completion = (sum(part) for part in zip(*known, strict=True)) if len(known) == len(replies) else (None, None)
+        cached = [reply.cached_tokens for reply in replies if reply.cached_tokens is not None]
+        votes = {letter: counts[letter] for letter in (*request.letters, "") if counts[letter]}
+        last = replies[0]
+        total = Reply(last.text, last.finish_reason, None, prompt, completion, None, sum(cached) if cached else None, votes)
+        return [total]
+
+    async def _post(self, station: Station, request: Request, body: dict[str, Any]) -> bytes:
+        if request.letters:
+            ranks = self.server.vllm.data_parallel if self.server.vllm else 1
+            headers = {"X-data-parallel-rank": str(hash_of(request.group) % ranks)} if ranks > 1 else None
+            return await flood.post(self._session, f"{station.url}/chat/completions", body, headers)
+        if station.url not in self._clients:
+            self._clients[station.url] = client.open_client(station.url, self._key, self.server.timeout)
+        return await client.complete(self._clients[station.url], body)
+
+    def _redacted(self, reply: Reply) -> Reply:
+        if self._key and reply.error and self._key in reply.error:
+            return replace(reply, error=reply.error.replace(self._key, "[key]"))
+        return reply
+
+
+def _follows(request: Request, before: Request) -> bool:
+    """Whether a request asks for the next sample of the same answer: vLLM gives the i-th of n answers the seed s + i."""
+    if request.letters or request.seed is None or before.seed is None or request.seed != before.seed + 1:
+        return False
+    return replace(request, seed=None) == replace(before, seed=None)
+
+
+def key_of(name: str, server: Server) -> str | None:
+    """The API key, from the environment variable that the recipe names. InputError if it names one that is not set."""
+    if server.key is None:
+        return None
+    if not (key := os.environ.get(server.key, "").strip()):
+        raise InputError(
+            "recipe", f"servers.{name}.key", found=f"${server.key}, which is not set", expected="a variable that holds the key"
+        )
+    return key
+
+
+def hash_of(text: str) -> int:
+    """A number that is the same on every machine."""
+    return int.from_bytes(text.encode("utf-8", "replace")[-64:], "big") % 1_000_003

@@ -1,0 +1,233 @@
+"""Which server gets a call, what is tried again, what waits, and what ends everything. All of it runs on one asyncio loop.
+
+    pool = Pool("judge", settings, revive, tell);  pool.stations = [Station(pool, "http://gpu1:8000/v1"), …]
+    pool.submit(calls)        each Call ends in call.done(replies), or in an error that everybody is told
+
+A call goes to the server that its group belongs to (rendezvous hashing), so that requests which begin alike meet the same prefix cache; to
+another one while that is down. What may heal (5xx, a broken connection, a torn reply, a time-out) is tried `attempts` times, at another
+server if there is one; a 429 waits as long as the server asks and is not an attempt; a server that cannot be reached gives its calls away.
+Nothing times out while it waits for its turn. Only `patience` ends waiting for servers that are down or always say 429.
+"""
+
+import asyncio
+import hashlib
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from aiolimiter import AsyncLimiter
+
+from prefloom.flows.engines.endpoint.limits import Adaptive
+from prefloom.flows.engines.endpoint.wire import Denied, Refused, Throttled, Transient, Unreachable
+from prefloom.flows.engines.protocol import Reply
+from prefloom.schemas.errors import InputError
+from prefloom.schemas.serving import Server
+
+_LONGEST = 30.0  # seconds between two attempts at most
+_DENIALS = 20  # replies in a row that deny the key or the model until it is taken to be meant for all
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """One HTTP call to be made. `send` makes it; `done` takes what came of it; `wanted` says whether anybody still waits for it."""
+
+    send: Callable[["Station"], Awaitable[list[Reply]]]
+    done: Callable[[list[Reply]], None]
+    wanted: Callable[[], bool]
+    group: str
+    flying: Callable[[int], None]  # 1 when it takes off, -1 when it lands
+    tokens: int  # about how many it takes, for tokens_per_minute
+    attempts: int = 0
+    waited: float = 0.0  # seconds spent on the server's 429s
+
+
+class Station:
+    """One server: its queue, its workers, its limits."""
+
+    def __init__(self, pool: "Pool", url: str) -> None:
+        settings = pool.settings
+        self.pool, self.url = pool, url
+        self.queue: deque[Call] = deque()
+        self.limit = Adaptive(settings.floor, settings.concurrency, settings.timeout)
+        self.up, self.workers, self.answered = True, 0, False
+        self._requests = _per_minute(settings.requests_per_minute)
+        self._tokens = _per_minute(settings.tokens_per_minute)
+
+    def pump(self) -> None:
+        """Start as many workers as there is work and room for."""
+        for _ in range(min(self.limit.now - self.workers, len(self.queue)) if self.up else 0):
+            self.workers += 1
+            self.pool.spawn(self._work())
+
+    async def _work(self) -> None:
+        try:
+            while self.up and self.queue and self.workers <= self.limit.now:
+                call = self.queue.popleft()
+                if call.wanted():
+                    await self._serve(call)
+        except BaseException as error:
+            if not isinstance(error, asyncio.CancelledError):
+                self.pool.fail(error)  # a fault of ours: whoever waits has to hear of it
+            raise
+        finally:
+            self.workers -= 1
+
+    async def _serve(self, call: Call) -> None:
+        if self._requests:
+            await self._requests.acquire()
+        if self._tokens:
+            for start in range(0, call.tokens, step := max(1, int(self._tokens.max_rate))):
+                await self._tokens.acquire(min(step, call.tokens - start))
+        if not call.wanted():
+            return
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        self.pool.in_flight += 1
+        call.flying(1)
+        try:
+            replies = await call.send(self)
+        except Throttled as error:
+            self.limit.throttled()
+            self.pool.later(call, error)
+        except Unreachable as error:
+            self.queue.appendleft(call)
+            self.pool.lost(self, str(error))
+        except TimeoutError:
+            self.limit.timed_out()
+            self.pool.again(call, self, f"no reply within {self.pool.settings.timeout:g} s")
+        except Transient as error:
+            self.limit.answered(clock() - began)
+            self.pool.again(call, self, str(error))
+        except Refused as error:
+            self.limit.answered(clock() - began)
+            call.done([Reply(error=str(error))])
+        except Denied as error:
+            self.pool.denied(call, self, str(error))
+        else:
+            self.limit.answered(clock() - began)
+            self.pool.denials, self.answered = 0, True
+            call.done(replies)
+        finally:
+            self.pool.in_flight -= 1
+            call.flying(-1)
+            if self.queue and self.workers < self.limit.now:  # the limit has grown
+                self.pump()
+
+
+class Pool:
+    """The servers of one model."""
+
+    def __init__(
+        self, name: str, settings: Server, revive: Callable[[Station], Awaitable[bool]], tell: Callable[[BaseException], None]
+    ) -> None:
+        self.name, self.settings, self._revive, self._tell = name, settings, revive, tell
+        self.stations: list[Station] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.in_flight = self.denials = 0
+        self.error: BaseException | None = None
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run it on the loop, and hold on to it while it runs."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def submit(self, calls: Iterable[Call]) -> None:
+        """Queue the calls, in their order."""
+        for call in calls:
+            self._home(call).queue.append(call)
+        for station in self.stations:
+            station.pump()
+
+    def fail(self, error: BaseException) -> None:
+        """Nothing can be answered any more: tell whoever waits."""
+        for station in self.stations:
+            station.queue.clear()
+        self.error = error
+        self._tell(error)
+
+    def later(self, call: Call, error: Throttled) -> None:
+        """Put a call back that the server did not want now."""
+        if call.waited >= self.settings.patience:
+            call.done([Reply(error=f"still throttled after {call.waited:.0f} s of waiting: {error}")])
+            return
+        backoff = min(_LONGEST, 0.5 * 2 ** min(call.attempts, 8)) * random.uniform(0.5, 1.5)
+        seconds = min(backoff if error.seconds is None else error.seconds, max(self.settings.patience, 1.0))
+        call.waited += seconds or 0.01  # even a server that says "at once" for ever is left at some time
+        self._delayed(seconds, call, None)
+
+    def again(self, call: Call, station: Station, detail: str) -> None:
+        """Try a call once more, at another server if there is one, unless it has been tried often enough."""
+        call.attempts += 1
+        if call.attempts >= self.settings.attempts:
+            call.done([Reply(error=f"{detail} (tried {call.attempts} times)")])
+            return
+        self._delayed(min(_LONGEST, 0.25 * 2**call.attempts) * random.uniform(0.5, 1.5), call, station)
+
+    def denied(self, call: Call, station: Station, detail: str) -> None:
+        """Count what sounds as if it were meant for every call; end everything when nothing else is heard."""
+        self.denials += 1
+        if self.denials >= _DENIALS:
+            expected = f"servers that know this model, and the key that servers.{self.name}.key names"
+            self.fail(InputError("recipe", f"servers.{self.name}", found=f"{station.url}: {detail}", expected=expected))
+        else:
+            self.again(call, station, detail)
+
+    def lost(self, station: Station, detail: str) -> None:
+        """A server cannot be reached: its calls go to the others, and somebody looks whether it comes back."""
+        if not station.up:
+            return
+        station.up = False
+        self.spawn(self._watch(station, detail))
+        self._hand_over(station)
+
+    async def _watch(self, station: Station, detail: str) -> None:
+        clock, pause = asyncio.get_running_loop().time, 0.25
+        since = clock()
+        try:
+            while not await self._revive(station):
+                if not any(other.up for other in self.stations) and clock() - since >= self.settings.patience:
+                    found = f"no server that answers for {clock() - since:.0f} s ({detail})"
+                    where = f"servers.{self.name}.urls"
+                    raise InputError("recipe", where, found=found, expected="a server that runs; the same command goes on from here")
+                await asyncio.sleep(pause)
+                pause = min(5.0, pause * 1.5)
+        except InputError as error:
+            self.fail(error)
+            return
+        station.up = True
+        for other in self.stations:  # what belongs here and waits elsewhere stays there: it may be under way any moment
+            other.pump()
+
+    def _hand_over(self, station: Station) -> None:
+        if any(other.up for other in self.stations):
+            orphans = list(station.queue)
+            station.queue.clear()
+            self.submit(orphans)
+
+    def _delayed(self, seconds: float, call: Call, avoid: Station | None) -> None:
+        asyncio.get_running_loop().call_later(seconds, self._back, call, avoid)
+
+    def _back(self, call: Call, avoid: Station | None) -> None:
+        if call.wanted():
+            station = self._home(call, avoid)
+            station.queue.appendleft(call)  # it has waited longer than what stands there
+            station.pump()
+
+    def _home(self, call: Call, avoid: Station | None = None) -> Station:
+        if len(self.stations) == 1:
+            return self.stations[0]
+        ranked = sorted(self.stations, key=lambda station: _rank(call.group, station.url))
+        up = [station for station in ranked if station.up] or ranked
+        return next((station for station in up if station is not avoid), up[0])
+
+
+def _rank(group: str, url: str) -> bytes:
+    return hashlib.blake2b(f"{url}\0{group}".encode("utf-8", "replace"), digest_size=8).digest()
+
+
+def _per_minute(amount: int | None) -> AsyncLimiter | None:
+    """A leaky bucket with the allowance of one second in it: a cap per minute must not become a burst each minute."""
+    return None if amount is None else AsyncLimiter(max(1.0, amount / 60), max(1.0, amount / 60) * 60 / amount)
