@@ -1,10 +1,12 @@
 """What was found out about a model's servers before anything was asked: who they are and how a judge's letters are read.
 
 {"model": "Qwen/Qwen3-8B", "revision": "2025-07", "template": "5f0c…", "server": "vllm", "version": "0.32.0", "max_model_len": 32768,
- "read": "logprob_token_ids", "token_ids": {"A": 32, "B": 33}, "mass": 0.9991, "switch": true, "metered": true, …}
+ "read": "logprob_token_ids", "token_ids": {"A": 32, "B": 33}, "mass": 0.9991, "switch": "chat_template_kwargs", "metered": true, …}
 
 It stands in the run folder (models/<name>.json) and in the manifest. Unknown stays null: most servers tell less than vLLM.
 """
+
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -28,7 +30,9 @@ class Probe(BaseModel):
     max_model_len: int | None = Field(default=None, description="Longest conversation in tokens")
     answers_as: str | None = Field(default=None, description="Name of the model that replies carry")
     limit: str = Field(default="max_tokens", description="Field in which the server takes the longest answer")
-    switch: bool = Field(default=False, description="The chat template has a switch for thinking, which is set on every call")
+    switch: Literal["chat_template_kwargs", "reasoning_effort"] | None = Field(
+        default=None, description="Field by which thinking is switched, on every call; null if there is nothing to switch"
+    )
     many: bool = Field(default=False, description="The server gives several answers to one call (`n`)")
     metered: bool = Field(default=False, description="Replies say how many tokens they took")
     read: ReadMethod | None = Field(default=None, description="How letters are read; null if the model is no judge")

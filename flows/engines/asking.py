@@ -22,8 +22,7 @@ from prefloom.flows.engines.protocol import Engine, Reply, Request
 from prefloom.schemas.usage import Usage, Usages
 
 _REPLY = TypeAdapter(Reply)
-
-
+REMEMBERED = 16_384  # replies of earlier scopes that a session keeps
 STOPPING = threading.Event()  # set when the build is interrupted: what was answered is journaled, nothing more is asked
 
 
@@ -32,7 +31,7 @@ class StoppedError(Exception):
 
 
 class Session:
-    """A stage's conversation with one model, inside one shard. Requests of one scope come together or follow each other."""
+    """A stage's conversation with one model, inside one shard. Requests of one scope come soon after each other."""
 
     def __init__(self, engine: Engine, journal: Journal, held: dict[str, bytes], ledger: Ledger) -> None:
         self._engine, self._journal, self._held, self._ledger = engine, journal, held, ledger
@@ -42,8 +41,9 @@ class Session:
         self.asked = self.from_journal = self.unanswered = 0
         self.changed: Callable[[], None] = lambda: None  # called whenever one of the three has moved
         self.usage = self.paid = Usage()  # of all distinct calls; of those that were not in the journal
-        # scope -> key -> reply, of the scopes asked about last: equal requests have one scope, so older ones never come again
+        # scope -> key -> reply, the scopes asked about last at the end; older ones are forgotten, so that memory does not grow with calls
         self._recent: dict[str, dict[str, Reply]] = {}
+        self._forgotten: set[str] = set()
 
     @property
     def in_flight(self) -> int:
@@ -56,7 +56,7 @@ class Session:
         InputError once the run has spent what it may, or when no server answers; StoppedError when the build was interrupted.
         """
         keys = [request.key(self._identity) for request in requests]
-        self._recent = {scope: self._recent.get(scope, {}) for scope in set(scopes)}
+        self._turn_to(dict.fromkeys(scopes))
         missing: dict[str, int] = {}  # equal requests have one key and are asked once
         for index, (key, scope) in enumerate(zip(keys, scopes, strict=True)):
             if key in missing or key in self._recent[scope]:
@@ -74,6 +74,19 @@ class Session:
         if missing:
             self._answer([(key, scopes[index], requests[index]) for key, index in missing.items()])
         return [self._recent[scope].get(key) or Reply(error="the engine gave no reply") for key, scope in zip(keys, scopes, strict=True)]
+
+    def _turn_to(self, scopes: dict[str, None]) -> None:
+        """Remember these scopes, and as many of the others as there is room for."""
+        if again := self._forgotten & scopes.keys():
+            raise RuntimeError(f"scope {min(again)} comes again after {REMEMBERED} replies in others; equal requests would be asked twice")
+        for scope in scopes:
+            self._recent[scope] = self._recent.pop(scope, {})
+        count = sum(map(len, self._recent.values()))
+        for scope in [name for name in self._recent if name not in scopes]:
+            if count <= REMEMBERED:
+                break
+            count -= len(self._recent.pop(scope))
+            self._forgotten.add(scope)
 
     def _answer(self, calls: list[tuple[str, str, Request]]) -> None:
         over = self._ledger.over()

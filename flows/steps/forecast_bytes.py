@@ -67,7 +67,7 @@ def table_bytes(record: type[Record], rows: pl.DataFrame, place: NDArray[np.int6
 
 
 def _size(record: type[Record], rows: pl.DataFrame) -> int:
-    usage = "0" * (80 if record in (Judgement, Candidate) else 0)
+    usage = "0" * (100 if record in (Judgement, Candidate) else 0)
     return tables.size(
         record, rows, _FOOTER if record in (Rejected, TrlExample) else _FOOTER | {"prefloom.accounting": _ACCOUNTING + usage}
     )

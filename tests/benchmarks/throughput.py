@@ -43,7 +43,7 @@ def engine_alone(requests: list[Any]) -> float:
     """Seconds for the engine to answer the requests, warm, nothing journaled, nothing parsed."""
     engine = Society("judge")
     began = time.perf_counter()
-    for _ in engine.answer(requests):
+    for _ in engine.answer(requests, lambda: False):
         pass
     return time.perf_counter() - began
 

@@ -94,7 +94,7 @@ class Prober:
         used = on if self.model.thinking else off
         if used is None:
             return
-        self._note(template=content_hash(used, size=6), switch=on != off)
+        self._note(template=content_hash(used, size=6), switch="chat_template_kwargs" if on != off else None)
         ids = {
             letter: await self._tokens(session, {"model": self.model.model, "prompt": letter, "add_special_tokens": False})
             for letter in letters
@@ -130,6 +130,8 @@ class Prober:
                 raise self._fault(str(error), "a server that answers a chat completion") from None
             self._note(limit="max_completion_tokens")
             raw = await self._ask(client, wire.body(asked, self.found, self.model.thinking))
+        if self.found.template is None and not self.model.thinking:
+            await self._hush(client, asked)
         data = orjson.loads(raw)
         named = data.get("model")
         self._note(answers_as=short(visible(named), 200) if isinstance(named, str) and named != self.model.model else None)
@@ -141,6 +143,14 @@ class Prober:
             self._note(many=len(several) == 2)
         except wire.Refused:
             self._note(many=False)
+
+    async def _hush(self, client: Any, asked: Request) -> None:
+        """A server that does not show its chat template may still take an order not to think."""
+        self._note(switch="reasoning_effort")
+        try:
+            await self._ask(client, wire.body(asked, self.found, self.model.thinking))
+        except (wire.Refused, InputError):
+            self._note(switch=None)
 
     async def _constraint(self, client: Any) -> None:
         """Whether an answer follows a schema: a server that does not know the field ignores it in silence."""

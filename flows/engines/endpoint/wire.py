@@ -67,8 +67,10 @@ def body(request: Request, probe: Probe, thinking: bool, n: int = 1, single: int
     if request.schema:
         schema = orjson.loads(request.schema)
         value["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": schema}}
-    if probe.switch:
+    if probe.switch == "chat_template_kwargs":
         value["chat_template_kwargs"] = {"enable_thinking": thinking}
+    elif probe.switch == "reasoning_effort" and not thinking:
+        value["reasoning_effort"] = "none"
     return value
 
 

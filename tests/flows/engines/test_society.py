@@ -13,7 +13,7 @@ LONG = " ".join(["There is a longer history behind this, and each part rests on 
 
 
 def ask(character: str, *requests: Request) -> list[Reply]:
-    return [reply for batch in Society(character).answer(requests) for _, reply in batch]
+    return [reply for batch in Society(character).answer(requests, lambda: False) for _, reply in batch]
 
 
 def judged(persona: str, first: str, second: str, template: str = "judge/pairwise") -> Request:
