@@ -26,9 +26,9 @@ from prefloom.flows.dataset import executions, manifest, progress, stages
 from prefloom.flows.dataset.lock import run_lock
 from prefloom.flows.dataset.resolve import resolve
 from prefloom.flows.dataset.run import Run
-from prefloom.flows.dataset.shards import ShardJob, ShardReport, merge
+from prefloom.flows.dataset.shards import ShardJob, ShardReport, merge, with_calls_ahead
 from prefloom.flows.display import describe, tabulate
-from prefloom.flows.engines import close_engines
+from prefloom.flows.engines import close_engines, count_prefill, introduce
 from prefloom.flows.engines.asking import STOPPING
 from prefloom.flows.report.page import NAME, write_report
 from prefloom.flows.steps import freshness
@@ -42,14 +42,12 @@ from prefloom.flows.steps.preferences import check_labels
 from prefloom.flows.steps.prompts import collect_prompts
 from prefloom.schemas.manifest import StageEntry
 from prefloom.schemas.models import EndpointModel
-from prefloom.schemas.probe import Probe
-from prefloom.schemas.usage import total
+from prefloom.schemas.usage import Prefill
 
 logger = logging.getLogger("prefloom")
 
 Step = Callable[[ShardJob], ShardReport]
 Summary = dict[str, ShardReport]
-_LOW = 0.5  # probability of the letters below which a judge is not much of a judge
 
 
 @flow(name="build", flow_run_name="build {recipe}", persist_result=False, validate_parameters=False)
@@ -113,6 +111,7 @@ class Build:
     def __post_init__(self) -> None:
         self.uses = freshness.materials(self.run)
         self.introduced: set[str] = set()
+        self.prefill: dict[str, Prefill] = {}  # of the stage that runs
         self.done: Summary = {}
 
     def stage(self, name: str, step: Step, whole: bool = False) -> None:
@@ -126,6 +125,7 @@ class Build:
             return None if fresh and retry and fresh.failures() else fresh
 
         ahead: list[ShardReport] = []
+        self.prefill = {}
         if not (fresh := is_fresh()) and stage.asks_models:
             ahead = self._meet(stage, step, retry)
             fresh = is_fresh()
@@ -136,9 +136,9 @@ class Build:
         stage_hash = freshness.current_hash(self.run, stage, self.uses)
         assert stage_hash is not None, f"{name} runs before its parents are done"
         stages.begin(self.run, stage, stage_hash, discard=retry)
-        report = self.done[name] = with_calls_of(ahead, self._shards(stage, step, stage_hash, retry, whole=whole))
+        report = self.done[name] = with_calls_ahead(ahead, self._shards(stage, step, stage_hash, retry, whole=whole))
         finished = stages.finish(self.run, stage, stage_hash, report)
-        executions.note_stage(self.run, name, report)
+        executions.note_stage(self.run, name, report, self.prefill)
         prices = recipe.prices
         logger.info("%-12s %s", name, describe(report, stage.unit, prices))
         create_table_artifact(key=f"{recipe.name}-{name}", table=tabulate(report, prices), description=f"{name} of {self.run.folder}")
@@ -149,6 +149,7 @@ class Build:
     ) -> ShardReport:
         """Run the step for every shard, one Prefect task each."""
         self._seal(stage)
+        counted = count_prefill(self.run, [only] if only else stage.models(self.run.resolved.recipe))
         parts = 1 if whole else stage.parts(self.run.resolved.recipe)
         jobs = [ShardJob(str(self.run.folder), stage.name, index, stage_hash, retry, only) for index in range(parts)]
         of = f" of {only}" if only else ""
@@ -157,6 +158,7 @@ class Build:
         wait(futures)
         report = merge([future.result() for future in futures])
         self._seal(stage)
+        self.prefill |= counted()
         return report
 
     def _meet(self, stage: stages.Stage, step: Step, retry: bool) -> list[ShardReport]:
@@ -173,13 +175,11 @@ class Build:
         return reports
 
     def _introduce(self, name: str) -> None:
-        from prefloom.flows.engines.endpoint.opening import introduce
-
         judge = name == self.run.resolved.recipe.judgements.model
         probe = introduce(self.run, name, LETTERS if judge else ())
         self.introduced.add(name)
         self.uses = freshness.materials(self.run)
-        logger.info("%-12s %s", name, seen(probe))
+        logger.info("%-12s %s", name, probe.describe())
 
     def _seal(self, stage: stages.Stage) -> None:
         """Before a stage, fold in what killed builds journaled; after it, what this one did."""
@@ -200,30 +200,6 @@ def run_step(step: Step, job: ShardJob) -> Any:
     started = time.time()
     report = replace(step(job), started=started, ended=time.time())
     return Completed(message=describe(report, stages.BY_NAME[job.stage].unit), data=report)
-
-
-def with_calls_of(ahead: Sequence[ShardReport], report: ShardReport) -> ShardReport:
-    """The report of a stage some of whose calls were made ahead of it, and were in the journal when it came to them."""
-    if not ahead:
-        return report
-    early = merge(ahead)
-    return replace(
-        report,
-        paid=total([early.paid, report.paid]),
-        asked=early.asked + report.asked,
-        from_journal=max(0, report.from_journal - early.asked),
-        started=early.started,
-    )
-
-
-def seen(probe: Probe) -> str:
-    """`vllm 0.32.0, letters by logprob_token_ids, mass 0.9991`: what a probe found, in a line."""
-    said = [" ".join(part for part in (probe.server, probe.version) if part) or "a server that does not say what it is"]
-    if probe.read:
-        said.append(f"letters by {probe.read}")
-    if probe.mass is not None:
-        said.append(f"mass {probe.mass:.4f}" + (": it would rather say something else" if probe.mass < _LOW else ""))
-    return ", ".join(said)
 
 
 @task(name="report", task_run_name="report", **policies.task_options())

@@ -148,7 +148,7 @@ def build(
     if len(rows) < 2:  # the flow resolves again, and has built what it found then
         raise InputError(recipe, found="an input file that changed as the build began", expected="files that do not change; build again")
     text = f"built {run.folder}: {rows['labels']:,} labels, {rows['preferences']:,} preferences, in {seconds:.1f} s"
-    text += f", {seconds - work:.1f} s of them outside the stages: Prefect, hashing, the report"
+    text += f", {seconds - work:.1f} s of them outside the stages: Prefect, servers that start, hashing, the report"
     if (run.folder / "report.html").exists():
         text += f"\nlook at {run.folder / 'report.html'}"
     _say(as_json, value | rows, text)

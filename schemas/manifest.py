@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from prefloom.schemas.probe import Probe
 from prefloom.schemas.usage import Usages
 
 SCHEMA_VERSION = 1
@@ -65,6 +66,7 @@ class Manifest(_Entry):
     parents: list[str] = Field(description="sha256 of every input file")
     templates: dict[str, str]
     models: dict[str, str]
+    probes: dict[str, Probe] = Field(description="Model -> what its servers showed, for those that were asked over a network")
     versions: dict[str, str]
     stages: dict[str, StageEntry]
 

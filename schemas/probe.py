@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from prefloom.schemas.models import ReadMethod
 
+_LOW = 0.5  # probability of the letters below which a judge is hardly one
+
 
 class Probe(BaseModel):
     """One model, as its servers showed it."""
@@ -39,3 +41,12 @@ class Probe(BaseModel):
     token_ids: dict[str, int] | None = Field(default=None, description="Letter -> its token, where the server told")
     mass: float | None = Field(default=None, description="Probability of the letters together where the probe asked for one of them")
     constrained: bool | None = Field(default=None, description="Whether an answer that had to follow a JSON schema did")
+
+    def describe(self) -> str:
+        """`vllm 0.32.0, letters by logprob_token_ids, mass 0.9991`."""
+        said = [" ".join(part for part in (self.server, self.version) if part) or "a server that does not say what it is"]
+        if self.read:
+            said.append(f"letters by {self.read}" + (", for it gives no log-probabilities" if self.read == "votes" else ""))
+        if self.mass is not None:
+            said.append(f"mass {self.mass:.4f}" + (": it would rather say something else" if self.mass < _LOW else ""))
+        return ", ".join(said)

@@ -30,6 +30,26 @@ class Usage:
         return Usage(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
 
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Prefill:
+    """Prompt tokens of `servers` servers over some time, and how many of them came from a prefix cache."""
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    preemptions: int = 0
+    servers: int = 0
+
+    @property
+    def computed_tokens(self) -> int:
+        """Prompt tokens that went through the model."""
+        return self.prompt_tokens - self.cached_tokens
+
+    @property
+    def reused(self) -> float | None:
+        """Share of the prompt tokens that came from a prefix cache; None if there were none."""
+        return self.cached_tokens / self.prompt_tokens if self.prompt_tokens else None
+
+
 Usages = dict[str, Usage]  # by model, as named in the recipe
 
 

@@ -10,12 +10,14 @@ the stage that it did not finish stands in the journal, call by call.
 import os
 import socket
 import time
+from collections.abc import Mapping
 
 from pydantic import BaseModel, ValidationError
 
 from prefloom.flows.dataset.run import Run
 from prefloom.flows.dataset.shards import ShardReport
 from prefloom.flows.dataset.store import Store
+from prefloom.schemas.usage import Prefill
 
 NAME = "run.json"
 
@@ -32,6 +34,7 @@ class Execution(BaseModel):
     status: str = "running"  # then built, failed or interrupted
     ended: str | None = None
     stages: dict[str, ShardReport] = {}  # those that it finished
+    prefill: dict[str, dict[str, Prefill]] = {}  # stage -> model -> prompt tokens that its servers say they computed and reused
 
 
 class _Log(BaseModel):
@@ -45,10 +48,12 @@ def begin(run: Run, command: str) -> None:
     _write(run, [*read(run.store), entry])
 
 
-def note_stage(run: Run, stage: str, report: ShardReport) -> None:
+def note_stage(run: Run, stage: str, report: ShardReport, prefill: Mapping[str, Prefill]) -> None:
     """Add a finished stage to the last entry."""
     entries = read(run.store)
     entries[-1].stages[stage] = report
+    if prefill:
+        entries[-1].prefill[stage] = dict(prefill)
     _write(run, entries)
 
 

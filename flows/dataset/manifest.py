@@ -10,6 +10,7 @@ from importlib.metadata import version
 
 from pydantic import ValidationError
 
+from prefloom.flows.dataset import probes
 from prefloom.flows.dataset.run import Run
 from prefloom.flows.dataset.stages import MANIFEST, STAGES, entry
 from prefloom.flows.dataset.store import Store
@@ -32,6 +33,7 @@ def compose(run: Run, templates: Mapping[str, str], models: Mapping[str, str]) -
         parents=sorted(set(run.resolved.inputs.values())),
         templates=dict(sorted(templates.items())),
         models=dict(sorted(models.items())),
+        probes=probes.of_run(run.store, sorted(models)),
         versions={"python": platform.python_version()} | {name: version(name) for name in _LIBRARIES},
         stages=stages,
     )

@@ -143,6 +143,20 @@ class ShardJob:
         return merge(whole) if len(whole) == parts else None
 
 
+def with_calls_ahead(ahead: Sequence[ShardReport], report: ShardReport) -> ShardReport:
+    """The report of a stage some of whose calls were made ahead of it, so that it found them in the journal."""
+    if not ahead:
+        return report
+    early = merge(ahead)
+    return replace(
+        report,
+        paid=total([early.paid, report.paid]),
+        asked=early.asked + report.asked,
+        from_journal=max(0, report.from_journal - early.asked),
+        started=early.started,
+    )
+
+
 def merge(reports: Sequence[ShardReport]) -> ShardReport:
     """The sum of shard reports, over the time from the first start to the last end."""
     rejected: Counter[str] = Counter()

@@ -8,10 +8,13 @@ engine = open_engine(run, "judge");  engine.identity  ->  "society/judge@5e1f09a
 """
 
 import sys
+from collections.abc import Callable, Sequence
 
 from prefloom.flows.dataset.run import Run
 from prefloom.flows.engines.protocol import Engine
-from prefloom.schemas.models import SocietyModel
+from prefloom.schemas.models import EndpointModel, SocietyModel
+from prefloom.schemas.probe import Probe
+from prefloom.schemas.usage import Prefill
 
 
 def open_engine(run: Run, name: str) -> Engine:
@@ -24,6 +27,23 @@ def open_engine(run: Run, name: str) -> Engine:
     from prefloom.flows.engines.endpoint.opening import open_endpoint
 
     return open_endpoint(run, name)
+
+
+def introduce(run: Run, name: str, letters: tuple[str, ...]) -> Probe:
+    """Find out what serves a model that is asked over a network, and how it gives `letters` if it has to choose among some."""
+    from prefloom.flows.engines.endpoint import opening
+
+    return opening.introduce(run, name, letters)
+
+
+def count_prefill(run: Run, models: Sequence[str]) -> Callable[[], dict[str, Prefill]]:
+    """Begin to count what the servers of some models compute and reuse; call what it gives to end."""
+    asked = [name for name in models if isinstance(run.resolved.recipe.models[name], EndpointModel)]
+    if not asked:
+        return dict
+    from prefloom.flows.engines.endpoint import opening
+
+    return opening.count_prefill(run, asked)
 
 
 def close_engines() -> None:

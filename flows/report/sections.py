@@ -174,10 +174,15 @@ def _rate(wins: pl.DataFrame) -> pl.DataFrame:
 def usage(found: Manifest, prices: Mapping[str, Price], executions: Sequence[Execution]) -> Section:
     """Calls, tokens and cost: what the rows stand on, and what each execution did."""
     everything = total(entry.usage for entry in found.stages.values())
-    runs = []
+    runs, prefill = [], []
     for entry in executions[-MOST_EXECUTIONS:]:
         work = merge(list(entry.stages.values()))
         seconds = sum(stage.ended - stage.started for stage in entry.stages.values())
+        prefill += [
+            {"entry": entry, "stage": stage, "model": model, "prefill": counted}
+            for stage, models in entry.prefill.items()
+            for model, counted in models.items()
+        ]
         runs.append({"entry": entry, "asked": work.asked, "from_journal": work.from_journal, "seconds": seconds})
     return {
         "rows": [
@@ -191,6 +196,7 @@ def usage(found: Manifest, prices: Mapping[str, Price], executions: Sequence[Exe
         "cost": spend(everything, prices),
         "unpriced": [model for model in everything if model not in prices] if prices else [],
         "executions": runs,
+        "prefill": prefill,
     }
 
 
@@ -203,6 +209,7 @@ def provenance(folder: str, found: Manifest, executions: Sequence[Execution]) ->
         "bytes": sum(file.bytes for file in found.files),
         "parents": found.parents,
         "models": sorted(found.models.items()),
+        "probes": sorted((name, probe.describe()) for name, probe in found.probes.items()),
         "templates": sorted(found.templates.items()),
         "versions": sorted(found.versions.items()),
         "recipe": yaml.safe_dump(found.recipe, sort_keys=False, allow_unicode=True, width=100),

@@ -12,8 +12,9 @@ preemptions the computed tokens are a lower bound. A server that says nothing re
 import asyncio
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from prefloom.schemas.usage import Prefill
 
 if TYPE_CHECKING:
     import aiohttp
@@ -35,31 +36,19 @@ Series = tuple[
 Counters = Mapping[Series, float]
 
 
-@dataclass(frozen=True, slots=True)
-class Prefill:
-    """Prompt tokens of `servers` servers over some time, and how many of them came from a prefix cache."""
-
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    preemptions: int = 0
-    servers: int = 0
-
-    @property
-    def computed_tokens(self) -> int:
-        """Prompt tokens that went through the model."""
-        return self.prompt_tokens - self.cached_tokens
-
-    @property
-    def reused(self) -> float | None:
-        """Share of the prompt tokens that came from a prefix cache; None if there were none."""
-        return self.cached_tokens / self.prompt_tokens if self.prompt_tokens else None
-
-
 async def scrape(session: "aiohttp.ClientSession", urls: Iterable[str]) -> dict[str, Counters]:
     """Counters by base URL, of those servers that have them."""
     names = list(dict.fromkeys(urls))
     found = await asyncio.gather(*(_read(session, url) for url in names))
     return {name: counters for name, counters in zip(names, found, strict=True) if counters is not None}
+
+
+async def read_all(urls: Iterable[str]) -> dict[str, Counters]:
+    """`scrape` with a session of its own."""
+    import aiohttp
+
+    async with aiohttp.ClientSession() as session:
+        return await scrape(session, urls)
 
 
 def metrics_url(base: str) -> str:

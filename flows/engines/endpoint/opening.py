@@ -7,10 +7,12 @@ close_all()                                          at the end of a build: conn
 
 import hashlib
 import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from prefloom.flows.dataset import probes
 from prefloom.flows.dataset.run import Run
+from prefloom.flows.engines.endpoint import metrics
 from prefloom.flows.engines.endpoint.engine import Endpoint, key_of
 from prefloom.flows.engines.endpoint.loop import on_loop
 from prefloom.flows.engines.endpoint.probe import Prober
@@ -19,6 +21,7 @@ from prefloom.schemas.errors import InputError
 from prefloom.schemas.models import EndpointModel
 from prefloom.schemas.probe import Probe
 from prefloom.schemas.serving import Server
+from prefloom.schemas.usage import Prefill
 
 # Arguments of vLLM that change what a model says, and not only how fast.
 _TELLING = ("--quantization", "-q", "--dtype", "--chat-template", "--tokenizer", "--hf-overrides", "--rope-scaling", "--revision")
@@ -58,6 +61,31 @@ def introduce(run: Run, name: str, letters: tuple[str, ...]) -> Probe:
         found = found.model_copy(update={"revision": _revision(model, server)})
     probes.keep(run, name, found)
     return found
+
+
+def count_prefill(run: Run, models: Sequence[str]) -> Callable[[], dict[str, Prefill]]:
+    """Read the servers' counters now, and once more when the result is called."""
+    before = {name: _counters(run, name) for name in models}
+
+    def since() -> dict[str, Prefill]:
+        found = {}
+        for name, first in before.items():
+            last = _counters(run, name)
+            # One of ours that was started in between has counted from zero.
+            first = {url: first.get(url, {}) for url in last} if name in _OURS else first
+            if prefill := metrics.difference(first, last):
+                found[name] = prefill
+        return found
+
+    return since
+
+
+def _counters(run: Run, name: str) -> dict[str, metrics.Counters]:
+    """What the model's servers have counted so far, by address; nothing for those that do not run or do not count."""
+    ours = _OURS.get(name)
+    settings = _settings(run, name)[1]
+    urls = settings.urls if ours is None else [url] if (url := ours.url()) else []
+    return on_loop(metrics.read_all(urls)) if urls else {}
 
 
 def close_all() -> None:

@@ -30,6 +30,10 @@ class Serving:
             _RUNNING[self] = self._server
             return self._server.start()
 
+    def url(self) -> str | None:
+        """Where it runs, if it does."""
+        return self._server.url if self in _RUNNING and self._server.alive else None
+
     def answered(self) -> None:
         """It has given a good answer since it was started."""
         self._server.answered()
