@@ -190,8 +190,9 @@ async def sharing(server: Server, judgements: int, in_flight: int) -> None:
                 n, limit = len(ids), ""
                 if people == max(PEOPLE) and order == "pair first":
                     limit = within(ids, people, used.computed_tokens / n, pair, server.block)
-                each = [used.prompt_tokens / n, used.computed_tokens / n, serial(ids, server.block) / n, serial(ids, 16) / n]
-                tokens = " | ".join(f"{value:.0f}" for value in each)
+                each = [used.prompt_tokens / n, used.computed_tokens / n]
+                each += [serial(ids, size) / n for size in (server.block, 16)] if order == "pair first" else []
+                tokens = " | ".join([f"{value:.0f}" for value in each] + [""] * (4 - len(each)))
                 print(
                     f"| {order} | {people} | {pair} | {n} | {tokens} | {used.reused or 0:.0%} | {n / seconds:.0f} | {limit} |", flush=True
                 )
