@@ -34,8 +34,9 @@ from typing import Any
 
 import aiohttp
 
-from prefloom.flows.engines.endpoint.metrics import Prefill, difference, metrics_url, scrape
+from prefloom.flows.engines.endpoint.metrics import difference, metrics_url, scrape
 from prefloom.prompts import load
+from prefloom.schemas.usage import Prefill
 
 Message = dict[str, str]
 Group = list[list[Message]]  # the requests of one (comparison, order), one per persona
