@@ -12,6 +12,7 @@ import pytest
 from prefloom.flows import policies
 from prefloom.flows.dataset.store import Store
 from tests.breaking import Place
+from tests.stand_in import StandIn, stand_in
 
 policies.apply_environment()
 
@@ -76,3 +77,17 @@ def place(finished: Path, tmp_path: Path) -> Place:
     """A place with an earlier dataset and its journal, which no mistake may cost."""
     shutil.copytree(finished, tmp_path / "place")
     return Place(tmp_path / "place")
+
+
+@pytest.fixture(scope="session")
+def one_stand_in() -> Iterator[StandIn]:
+    """A stand-in chat server for the whole session."""
+    with stand_in() as server:
+        yield server
+
+
+@pytest.fixture
+def stand_in_server(one_stand_in: StandIn) -> StandIn:
+    """The stand-in with default settings and nothing counted; `set` changes it."""
+    one_stand_in.set()
+    return one_stand_in
