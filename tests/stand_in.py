@@ -37,6 +37,7 @@ from tests import stand_in_answers as answers
 from tests.stand_in_faults import BROKEN, POISON, REFUSALS, Faults, Settings
 
 Body = dict[str, Any]
+_FEW = 8  # tokens in which nothing but a letter can be said
 ROOT = Path(__file__).parents[1]
 
 
@@ -78,6 +79,8 @@ class Server:
     async def serve(self, request: web.Request, answer: Any) -> web.StreamResponse:
         """Count the request, let it meet its fault or its answer, and see whether anybody was there to read that."""
         body: Body = orjson.loads(await request.read())
+        if not self.settings.many:
+            body.pop("n", None)
         calls = unrolled(body)
         content, now = calls[0], time.time()
         self.requests += 1
@@ -167,12 +170,14 @@ class Server:
         if schema is not None and s.json != "ignored":
             valid = s.json == "valid" or (s.json == "once" and any(message["role"] == "assistant" for message in messages))
             text = json.dumps(answers.from_schema(schema, str(seed))) if valid else '{"half": '
-        elif limit == 1 or kind_of(body) == "judge":
-            said = answers.letters(messages, s.mass)
+        elif limit <= _FEW or kind_of(body) == "judge":
+            said = {"<think>": -0.01} if self.thinks(body) and limit <= _FEW else answers.letters(messages, s.mass)
             text = answers.letter(said, messages, seed, temperature)
             logprobs = self.logprobs(body, text, said, fault)
         else:
             text, reason = answers.prose(messages, seed, temperature, limit)
+        if self.thinks(body) and limit > _FEW:
+            text = f"<think>\nThe user wants an answer.\n</think>\n\n{text}"
         if fault == "control":
             text = f"\x1b[31m{text}\x1b[0m\x07\x00\u202e\u200b<script>alert(1)</script>"
         twisted = None if fault == "null-content" else text[: len(text) // 2] if fault == "length" else text
@@ -180,6 +185,10 @@ class Server:
         reason = {"length": "length", "content-filter": "content_filter"}.get(fault or "", reason)
         whole = {"index": index, "message": message, "logprobs": logprobs, "finish_reason": reason}
         return {name: value for name, value in whole.items() if name != "logprobs" or fault != "missing-logprobs"}
+
+    def thinks(self, body: Body) -> bool:
+        """Whether the model thinks before this answer: only where its template has a switch that is not off."""
+        return self.settings.thinking and bool((body.get("chat_template_kwargs") or {}).get("enable_thinking", True))
 
     def logprobs(self, body: Body, text: str, said: dict[str, float], fault: str | None) -> Body | None:
         """Those of exactly the wanted tokens and the one that was said, or the likeliest few, as the settings and the request have it."""
@@ -206,6 +215,8 @@ class Server:
         """Ids of a prompt, or of messages with the chat template around them."""
         body = orjson.loads(await request.read())
         text = body["prompt"] if "prompt" in body else answers.chat_text(body["messages"], body.get("add_generation_prompt", True))
+        if self.settings.thinking and not self.thinks(body):
+            text += "<think>\n\n</think>\n\n"
         strings = answers.tokens(text)
         ids = list(map(answers.token_id, strings))
         reply = {"count": len(ids), "max_model_len": 32768, "tokens": ids}

@@ -37,6 +37,8 @@ class Settings:
     reads: str = "ids"  # log-probabilities by logprob_token_ids (and top_logprobs), only by "top" (top_logprobs), or "none"
     refuse: list[str] = field(default_factory=list)  # fields of a request that are answered with 400
     usage: bool = True
+    many: bool = True  # `n` is honoured, not ignored
+    thinking: bool = False  # the chat template has a switch for thinking, which is on unless it is turned off
     json: str = "valid"  # or "invalid", "once" (invalid until a second round), "ignored"
     mass: float = 0.95  # probability that a judge gives to the two letters, on average
     latency: float = 0.0  # seconds before an answer

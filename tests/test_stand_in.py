@@ -92,6 +92,15 @@ def test_log_probabilities_are_given_as_the_server_can(stand_in_server: StandIn)
     assert votes["A"] / (votes["A"] + votes["B"]) == pytest.approx(1 / (1 + math.exp(-log_odds(messages))), abs=0.07)
 
 
+def test_a_thinking_model_can_be_told_not_to(stand_in_server: StandIn) -> None:
+    stand_in_server.set(thinking=True)
+    off = {"chat_template_kwargs": {"enable_thinking": False}}
+    assert chances(read(stand_in_server, judge("one", "two"), logprob_token_ids=[65, 66]))["A"] == -20
+    assert chances(read(stand_in_server, judge("one", "two"), logprob_token_ids=[65, 66], **off))["A"] > -5
+    assert ask(stand_in_server)["choices"][0]["message"]["content"].startswith("<think>")
+    assert "<think>" not in ask(stand_in_server, **off)["choices"][0]["message"]["content"]
+
+
 @pytest.mark.parametrize("kind", REFUSALS)
 def test_a_refusal_has_its_status_and_its_wait(stand_in_server: StandIn, kind: str) -> None:
     stand_in_server.set(shares={kind: 1}, retry_after=2)
