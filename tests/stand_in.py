@@ -224,7 +224,7 @@ class Server:
 
     async def models(self, _: web.Request) -> web.Response:
         """The models that answer here."""
-        extra = {"max_model_len": 32768, "root": "stand-in"} if self.settings.vllm else {}
+        extra = {"owned_by": "vllm", "max_model_len": 32768} if self.settings.vllm else {"owned_by": "stand-in"}
         return web.json_response({"object": "list", "data": [{"id": name, "object": "model"} | extra for name in self.settings.models]})
 
     async def only_vllm(self, _: web.Request, reply: Body) -> web.Response:

@@ -15,8 +15,9 @@ from pathlib import Path
 import polars as pl
 
 from prefloom.flows.dataset.run import Run
-from prefloom.flows.engines import open_engine
+from prefloom.flows.engines import close_engines, open_engine
 from prefloom.flows.engines.asking import asking
+from prefloom.flows.engines.endpoint.opening import introduce
 from prefloom.flows.engines.protocol import Engine, Reply, Request
 from prefloom.flows.steps.judgements import CHUNK, LETTERS, read_letters
 from prefloom.prompts import load
@@ -29,7 +30,7 @@ PERSONAS = 100  # rows that share a pair
 
 
 def open_target(url: str, model: str, concurrency: int, root: Path) -> Run:
-    """A run whose model `target` is served at the address."""
+    """A run whose model `target` is served at the address, and has been met there."""
     recipe = {
         "name": "bench",
         "models": {"target": {"engine": "endpoint", "model": model}},
@@ -42,6 +43,7 @@ def open_target(url: str, model: str, concurrency: int, root: Path) -> Run:
     run = Run.create(root, Resolved(recipe=Recipe.model_validate(recipe), inputs={}))
     run.folder.mkdir(parents=True)
     run.store_recipe()
+    introduce(run, "target", LETTERS)
     return run
 
 
@@ -88,6 +90,7 @@ def main() -> None:
         done = list(threads.map(lambda rows: shard(run, options.variant, rows), shards))
     unsealed = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     run.journal(open_engine(run, "target").identity).seal()
+    close_engines()
     said = {"rows": sum(rows for rows, _ in done), "failed": sum(failed for _, failed in done), "peak_before_sealing": unsealed}
     (options.out / "client.json").write_text(json.dumps(said))
 

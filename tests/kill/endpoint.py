@@ -39,6 +39,7 @@ class Log:
         self.path, self._offset = path, 0
         self.received: Counter[str] = Counter()
         self.answered: set[str] = set()
+        self.recent: set[str] = set()  # received since the last kill
 
     def read(self) -> None:
         """Take in what has been added."""
@@ -51,6 +52,7 @@ class Log:
             what, kind, call = line.split()
             if kind != "other":
                 self.received.update([call] if what == "received" else [])
+                self.recent.update([call] if what == "received" else [])
                 self.answered.update([call] if what == "answered" else [])
 
     def repeated(self) -> int:
@@ -78,6 +80,7 @@ class Build:
 
     def __init__(self, path: Path, out: Path) -> None:
         self.path, self.out = path, out
+        self.before = 0  # calls in the journal when it was last started
 
     def start(self) -> None:
         command = [sys.executable, "-m", "prefloom.flows.cli", "build", str(self.path), "--out", str(self.out), "--json"]
@@ -109,44 +112,54 @@ class Build:
 
 
 def storm(what: str, points: list[int], build: Build, server: StandIn, log: Log) -> int:
-    """Kill at every point, go on each time; returns how many calls were in flight at the kills."""
-    in_flight = 0
+    """Kill at every point, go on each time until the build ends; returns how many calls were in flight at the kills."""
     build.start()
-    for point in points:
-        log.read()
-        point = max(point, len(log.answered) + 1)  # a build that is started again has to get somewhere first
+    try:
+        in_flight = sum(kill(what, point, build, server, log) for point in points)
         began = time.monotonic()
-        while len(log.answered) < point:
-            if build.ended():
-                raise SystemExit(f"the build ended before point {point}")
+        while not build.ended():
             if time.monotonic() - began > PATIENCE:
-                raise SystemExit(f"no progress towards point {point}")
-            time.sleep(0.005)
-            log.read()
-        if what != "build":
-            server.kill()
-        if what != "server":
-            build.kill()
-        if what == "build":
-            while server.stats()["in_flight"]:  # calls whose asker is dead
-                time.sleep(0.02)
-        log.read()
-        flying = len(log.received) - (len(log.answered) if what == "server" else build.journaled())
-        in_flight += flying
-        print(f"{what:<7} killed at {point:>6} answered  in flight {flying:>4}  repeated so far {log.repeated():>5}", flush=True)
-        if what != "build":
-            time.sleep(DOWN)
-            server.start()
-        if what != "server":
-            build.start()
-    began = time.monotonic()
-    while not build.ended():
-        if time.monotonic() - began > PATIENCE:
-            build.kill()
-            raise SystemExit(f"the build does not end after {len(points)} kills")
-        time.sleep(0.05)
+                raise SystemExit(f"the build does not end after {len(points)} kills")
+            time.sleep(0.05)
+    finally:
+        build.process.kill()
     log.read()
     return in_flight
+
+
+def kill(what: str, point: int, build: Build, server: StandIn, log: Log) -> int:
+    """Wait for the point, kill, put up again; returns how many calls were in flight."""
+    log.read()
+    point = max(point, len(log.answered) + 1)  # a build that is started again has to get somewhere first
+    began = time.monotonic()
+    while len(log.answered) < point:
+        if build.ended():
+            raise SystemExit(f"the build ended before point {point}")
+        if time.monotonic() - began > PATIENCE:
+            raise SystemExit(f"no progress towards point {point}")
+        time.sleep(0.005)
+        log.read()
+    if what != "build":
+        server.kill()
+    if what != "server":
+        build.kill()
+    if what == "build":
+        while server.stats()["in_flight"]:  # calls whose asker is dead
+            time.sleep(0.02)
+    log.read()
+    if what == "server":
+        flying = len(log.recent - log.answered)
+    else:
+        held, before = build.journaled(), build.before
+        build.before, flying = held, len(log.recent) - (held - before)
+    log.recent.clear()
+    print(f"{what:<7} killed at {point:>6} answered  in flight {flying:>4}  repeated so far {log.repeated():>5}", flush=True)
+    if what != "build":
+        time.sleep(DOWN)
+        server.start()
+    if what != "server":
+        build.start()
+    return flying
 
 
 @contextmanager
@@ -175,7 +188,6 @@ def run(scratch: Path, options: argparse.Namespace) -> None:
         path = scratch / "recipe.yaml"
         path.write_text(json.dumps(recipe(server.url, options)))
         whole, log = Build(path, scratch / "whole"), Log(served)
-        whole.start()
         storm("server", [], whole, server, log)
         needed, expected = set(log.received), digests(whole.out)
         print(f"uninterrupted: {len(needed)} calls, {log.repeated()} repeated, {len(expected)} files", flush=True)
