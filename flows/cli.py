@@ -9,6 +9,7 @@ import gc
 import io
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -86,7 +87,7 @@ def plan(
 
     run = Run.create(_folder(out), resolve(recipe, set_ or ()))
     found = report(forecast(run, materials(run)), run.resolved.recipe)
-    _say(as_json, found, text(found))
+    _say(as_json, found, text(found, min(100, max(40, shutil.get_terminal_size((100, 24)).columns))))
 
 
 @app.command()

@@ -238,7 +238,19 @@ class Price(Section):
 class Rate(Section):
     """What `plan` takes for granted about a model where nothing has been measured yet."""
 
-    calls_per_second: float | None = Field(default=None, ge=1e-6, le=1e9, description="Calls it answers in a second, all workers together")
+    calls_per_second: float | None = Field(
+        default=None, ge=1e-6, le=1e9, description="Calls it answers in a second, all workers and servers together"
+    )
+    prompt_tokens_per_second: float | None = Field(
+        default=None, ge=1e-6, le=1e12, description="Prompt tokens it computes in a second; those shared from a prefix cache take no time"
+    )
+    completion_tokens_per_second: float | None = Field(
+        default=None, ge=1e-6, le=1e12, description="Completion tokens it writes in a second, many answers at a time"
+    )
+    shares_prefixes: bool | None = Field(
+        default=None,
+        description="Its servers compute what several prompts begin with once (default: true for vLLM that prefloom starts, else false)",
+    )
     answer_tokens: float | None = Field(default=None, gt=0, le=1e9, description="Tokens of one of its answers, on average")
     characters_per_token: float = Field(default=4.0, gt=0, le=1000, description="Characters of a prompt that make one token")
 

@@ -16,7 +16,7 @@ import polars as pl
 
 from prefloom.flows.dataset import stages
 from prefloom.flows.dataset.run import Run
-from prefloom.flows.steps import freshness
+from prefloom.flows.steps import forecast_time, freshness
 from prefloom.flows.steps.comparisons import choose
 from prefloom.flows.steps.forecast_answers import Answers, expected_answers
 from prefloom.flows.steps.forecast_bytes import Size, journal_bytes, per_character, rejected_bytes, sized, table_bytes
@@ -28,9 +28,10 @@ from prefloom.schemas.candidate import Candidate
 from prefloom.schemas.comparison import Comparison
 from prefloom.schemas.ids import shard_of
 from prefloom.schemas.manifest import StageEntry
+from prefloom.schemas.models import EndpointModel
 from prefloom.schemas.persona import Persona
 from prefloom.schemas.prompt import Prompt
-from prefloom.schemas.recipe import Recipe
+from prefloom.schemas.recipe import Rate, Recipe
 from prefloom.schemas.splits import HALVES
 from prefloom.schemas.usage import Usage, Usages, spend, total
 
@@ -55,7 +56,7 @@ class Forecast:
     built: bool
     stages: tuple[StageForecast, ...]
     journal: tuple[int, int]  # bytes that the models' journals have, bytes that the build adds
-    pace: dict[str, float] = field(default_factory=dict)  # model -> calls per second, where known
+    rates: dict[str, Rate] = field(default_factory=dict)  # model -> how fast it is, where known
     basis: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -68,9 +69,13 @@ class Forecast:
         return total(stage.left for stage in self.stages)
 
     def seconds(self) -> float | None:
-        """Time for the calls that are left; None while a model that has some has no known pace."""
-        times = [used.calls / self.pace[model] if model in self.pace else None for model, used in self.left().items() if used.calls]
-        return None if None in times else sum(time for time in times if time is not None)
+        """Time for the calls that are left, model after model; None while one that has some has no known pace."""
+        return forecast_time.together(self.times().values())
+
+    def times(self) -> dict[str, float | None]:
+        """Model -> time for its calls that are left."""
+        left = self.left()
+        return {model: forecast_time.seconds(left.get(model, Usage()), self.rates.get(model)) for model in self.usage()}
 
 
 def forecast(run: Run, uses: freshness.Materials) -> Forecast:
@@ -90,6 +95,7 @@ def forecast(run: Run, uses: freshness.Materials) -> Forecast:
     readings = expected_readings(panel, run, uses, answers)
     drawn = Drawn(panel, recipe, readings)
     judge = recipe.judgements.model
+    tried = answers.pace | ({judge: readings.pace} if readings.pace else {})
     sizes = _early(panel, answers, (unfit, repeated, few), recipe) | sized(drawn, answers)
     calls = {"candidates": (answers.usage, answers.left), "judgements": ({judge: readings.usage}, {judge: readings.left})}
     guessed = {"judgements", "labels", "preferences", "exports"} | ({"candidates", "comparisons"} if answers.unknown else set())
@@ -99,8 +105,8 @@ def forecast(run: Run, uses: freshness.Materials) -> Forecast:
         built=False,
         stages=tuple(real.get(stage.name, stage) for stage in expected),
         journal=(journal, journal_bytes(drawn, answers)),
-        pace=_pace(recipe, answers, readings),
-        basis=(*answers.basis, *readings.basis, *_assumptions(recipe, answers, readings)),
+        rates=forecast_time.rates(recipe, tried),
+        basis=(*_unprobed(run), *answers.basis, *readings.basis, *_assumptions(readings), *forecast_time.basis(recipe, tried)),
         warnings=_warnings(panel, answers, few, recipe),
     )
 
@@ -136,16 +142,19 @@ def _early(panel: Panel, answers: Answers, rejected: tuple[pl.DataFrame, ...], r
     return {name: Size(count, round(size)) for (name, size), count in zip(sizes.items(), rows, strict=True)}
 
 
-def _pace(recipe: Recipe, answers: Answers, readings: Readings) -> dict[str, float]:
-    """Calls per second: as the recipe states, else as tried out."""
-    judge = recipe.judgements.model
-    tried = answers.pace | ({judge: readings.pace} if readings.pace else {})
-    return tried | {name: rate.calls_per_second for name, rate in recipe.rates.items() if rate.calls_per_second}
+def _unprobed(run: Run) -> list[str]:
+    """The journal goes by what a model's servers show when they are first asked."""
+    recipe = run.resolved.recipe
+    used = dict.fromkeys(name for stage in stages.STAGES for name in stage.models(recipe))
+    names = [name for name in used if isinstance(recipe.models[name], EndpointModel)]
+    if names:
+        from prefloom.flows.engines.endpoint.opening import open_endpoint
+
+        names = [name for name in names if open_endpoint(run, name).probe is None]
+    return [f"{', '.join(names)}: not probed yet: what the journal holds of it is unknown"] if names else []
 
 
-def _assumptions(recipe: Recipe, answers: Answers, readings: Readings) -> list[str]:
-    tried = answers.pace | ({recipe.judgements.model: readings.pace} if readings.pace else {})
-    stated = {name for name, rate in recipe.rates.items() if rate.calls_per_second}
+def _assumptions(readings: Readings) -> list[str]:
     looked = "expected from that sample" if readings.sample else "every reading is taken to pass the checks"
     drawn = "ids and texts real where known, " + (
         "log-odds near those of the sample" if readings.sample else "log-odds from a normal distribution"
@@ -153,12 +162,6 @@ def _assumptions(recipe: Recipe, answers: Answers, readings: Readings) -> list[s
     return [
         f"rows of judgements, labels, preferences and exports: {looked}",
         f"bytes: about one part of each table written into memory, {drawn}",
-        *(f"time of {name}: as rates.{name}.calls_per_second states" for name in sorted(stated)),
-        *(
-            f"time of {name}: {pace:,.0f} calls a second, measured just now, model calls alone"
-            for name, pace in tried.items()
-            if name not in stated
-        ),
     ]
 
 
@@ -190,6 +193,8 @@ def report(found: Forecast, recipe: Recipe) -> dict[str, Any]:
             "left": open_.calls,
             "prompt_tokens": everything.prompt_tokens,
             "prompt_tokens_left": open_.prompt_tokens,
+            "cached_tokens": everything.cached_tokens,
+            "cached_tokens_left": open_.cached_tokens,
             "completion_tokens": everything.completion_tokens,
             "completion_tokens_left": open_.completion_tokens,
             "dollars": _money(spend(all_, recipe.prices)),
@@ -198,12 +203,12 @@ def report(found: Forecast, recipe: Recipe) -> dict[str, Any]:
             ),
         }
 
-    def seconds(name: str) -> float | None:
-        calls_left = left.get(name, Usage()).calls
-        return 0.0 if not calls_left else round(calls_left / found.pace[name], 1) if name in found.pace else None
+    def takes(times: dict[str, float | None]) -> dict[str, float | None]:
+        seconds, hours = forecast_time.together(times.values()), forecast_time.gpu_hours(times, recipe)
+        return {"seconds_left": seconds and round(seconds, 1), "gpu_hours_left": hours and round(hours, 4)}
 
-    models = {name: calls({name: used}, {name: left.get(name, Usage())}) | {"seconds_left": seconds(name)} for name, used in usage.items()}
-    whole = found.seconds()
+    times = found.times()
+    models = {name: calls({name: used}, {name: left.get(name, Usage())}) | takes({name: times[name]}) for name, used in usage.items()}
     return {
         "dataset": found.dataset,
         "status": "already built" if found.built else "to build",
@@ -213,8 +218,8 @@ def report(found: Forecast, recipe: Recipe) -> dict[str, Any]:
         },
         "models": models,
         "total": calls(usage, left)
+        | takes(times)
         | {
-            "seconds_left": None if whole is None else round(whole, 1),
             "dataset_bytes": sum(stage.bytes for stage in found.stages),
             "journal_bytes": found.journal[0],
             "journal_bytes_added": found.journal[1],

@@ -24,6 +24,7 @@ from prefloom.flows.engines.asking import read_reply
 from prefloom.flows.engines.protocol import Reply, Request
 from prefloom.flows.steps import freshness
 from prefloom.flows.steps.forecast_answers import Answers, evenly, how_many, length
+from prefloom.flows.steps.forecast_prefix import BLOCK, common, shares
 from prefloom.flows.steps.judgements import asker, read_letters
 from prefloom.prompts import load
 from prefloom.schemas.comparison import Comparison
@@ -110,13 +111,15 @@ class _Survey:
         self.templates = [*{load(name).hash: name for name in recipe.judgements.templates}.values()]
         texts = dict(answers.rows.select("candidate_id", "text").iter_rows())
         descriptions, tasks = (dict(rows.iter_rows()) for rows in (_texts(panel.personas, "description"), _texts(panel.prompts, "text")))
-        self.ask = asker(recipe, self.engine.votes, descriptions, tasks, texts)
+        self.descriptions, self.ask = descriptions, asker(recipe, self.engine.votes, descriptions, tasks, texts)
         first, second = panel.comparisons["first_id"].to_list(), panel.comparisons["second_id"].to_list()
         both = list(zip(first, second, strict=True))
         self.known = np.array([not answers.unknown & {a, b} for a, b in both], dtype=bool)  # comparisons whose two answers are known
         around = np.array([len(text) for text in tasks.values()], dtype=float)[panel.prompt]
         self.described = np.array([len(text) for text in descriptions.values()], dtype=float)
-        self.shown = around + np.array([answers.characters[a] + answers.characters[b] for a, b in both])  # characters of prompt and answers
+        # Characters of prompt, first and second answer.
+        self.pieces = np.array([around, *([answers.characters[name] for name in side] for side in (first, second))])
+        self.shown = self.pieces.sum(axis=0)
         self.rendered = around + np.array([len(texts[a]) + len(texts[b]) for a, b in both])  # the same with ids for what is not known
         self.looks: dict[tuple[int, int], tuple[_Look, _Look]] = {}  # (template, place of the pair) -> order ab, order ba
         self.replies: dict[str, Reply] = {}
@@ -247,16 +250,34 @@ class _Survey:
         texts = self.described[persona] + self.shown[comparison]
         rendered = self.described[persona] + self.rendered[comparison]
         left = missing = 0.0
-        total = np.zeros(len(texts))
+        total, cached = np.zeros(len(texts)), np.zeros(2)
+        per_token, how = self._per_token()
         for template in range(len(self.templates)):
             added = [length(both[0].request) - rendered[place] for (t, place), both in self.looks.items() if t == template]
             characters, wanted = 2 * (texts + math.fsum(added) / max(len(added), 1)), 1 - held[:, template]
             total, left, missing = total + characters, left + (characters * wanted).sum(), missing + 2 * wanted.sum()
-        per_token, how = self._per_token()
+            if shares(self.recipe, self.engine.votes):
+                cached += self._reused(template, wanted, per_token)
         basis.append(f"prompt tokens of {self.model}: {per_token:.2f} characters each, {how}; one completion token for each reading")
         calls, some = 2 * len(texts) * len(self.templates), round(missing)
-        everything, rest = (Usage(n, round(characters / per_token), n) for n, characters in ((calls, total.sum()), (some, left)))
+        everything, rest = (
+            Usage(n, round(characters / per_token), n, cached_tokens=round(reused))
+            for n, characters, reused in ((calls, total.sum(), cached[0]), (some, left, cached[1]))
+        )
+        if everything.cached_tokens:
+            basis.append(
+                f"prefixes taken as shared: {everything.cached_tokens:,} of {everything.prompt_tokens:,} prompt tokens of {self.model}"
+            )
         return everything, rest, total / (2 * len(self.templates)) / per_token
+
+    def _reused(self, template: int, wanted: Floats, per_token: float) -> Floats:
+        """(of all, of those left) prompt tokens that another persona's reading of the same comparison in the same order begins with."""
+        comparison, _ = self.panel.pairs
+        readers = np.stack([np.bincount(comparison, weights=w, minlength=len(self.known)) for w in (np.ones(len(wanted)), wanted)])
+        begin = common(self.recipe, self.templates[template], self.descriptions)
+        tokens = sum(BLOCK * np.floor(begin(pieces) / per_token / BLOCK) for pieces in (self.pieces, self.pieces[[0, 2, 1]]))
+        found: Floats = (np.maximum(readers - 1, 0) * tokens).sum(axis=1)
+        return found
 
     def _per_token(self) -> tuple[float, str]:
         looks = {look.key: look for both in self.looks.values() for look in both}

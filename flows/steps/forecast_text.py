@@ -1,8 +1,9 @@
-"""A forecast for a reader at a terminal of 100 columns.
+"""A forecast for a reader at a terminal of 80 columns, or of 100 where some calls are journaled already.
 
 text(report(forecast(run, materials), recipe))  ->  a table of the stages, one of the models, what the figures rest on
 """
 
+from collections.abc import Callable, Iterable
 from textwrap import wrap
 from typing import Any
 
@@ -10,7 +11,7 @@ WIDTH = 100
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
 
-def text(plan: dict[str, Any]) -> str:
+def text(plan: dict[str, Any], width: int = WIDTH) -> str:
     """The report of forecast.py in words and columns; `~` marks rows that are expected and not counted, `–` what is not known."""
     whole = plan["total"]
     head = (
@@ -18,30 +19,33 @@ def text(plan: dict[str, Any]) -> str:
         if plan["status"] == "already built"
         else f"plan for {plan['dataset']}"
     )
-    titles = ["stage", "rows", "calls", "journaled", "to ask", "prompt tokens", "completion", "disk"]
+    # Of calls that are all to be made, three columns say what others say.
+    some = bool(whole["journaled"])
+    calls = {"calls": "calls"} | ({"journaled": "journaled", "left": "to ask"} if some else {})
+    calls |= {"prompt_tokens": "prompt tokens", "completion_tokens": "completion"}
     stages = [
-        [name, f"{'' if s['exact'] else '~'}{s['rows']:,}", *_calls(s, "prompt_tokens", "completion_tokens"), size(s["bytes"])]
-        for name, s in plan["stages"].items()
+        [name, f"{'' if s['exact'] else '~'}{s['rows']:,}", *_counts(s, calls), size(s["bytes"])] for name, s in plan["stages"].items()
     ]
-    stages.append(["all", "", *_calls(whole, "prompt_tokens", "completion_tokens"), size(whole["dataset_bytes"])])
+    stages.append(["all", "", *_counts(whole, calls), size(whole["dataset_bytes"])])
+    left = {"left": "calls", "prompt_tokens_left": "prompt tokens", "completion_tokens_left": "completion"}
+    worth: dict[str, tuple[str, Callable[[Any], str]]] = {"seconds_left": ("time", duration)}
+    worth |= {"gpu_hours_left": ("GPU-hours", hours)} if whole["gpu_hours_left"] is not None else {}
+    worth |= {"dollars_left": ("dollars", dollars)} if whole["dollars"] else {}
+    worth |= {"dollars": ("dollars in all", dollars)} if whole["dollars"] and some else {}
     models = [
-        [name, f"{m['left']:,}", f"{m['prompt_tokens_left']:,}", f"{m['completion_tokens_left']:,}", *_worth(m)]
+        [name, *(f"{m[key]:,}" for key in left), *(said(m[key]) for key, (_, said) in worth.items())]
         for name, m in (plan["models"] | {"all": whole}).items()
     ]
-    lines = [head, "", *_table(titles, stages), ""]
-    lines += [*_table(["left to ask", "calls", "prompt tokens", "completion", "time", "dollars", "dollars in all"], models), ""]
+    lines = [head, "", *_table(["stage", "rows", *calls.values(), "disk"], stages), ""]
+    lines += [*_table(["left to ask", *left.values(), *(title for title, _ in worth.values())], models), ""]
     lines.append(f"journal: {size(whole['journal_bytes'])} now, {size(whole['journal_bytes_added'])} more to come")
     for mark, said in (("! ", plan["warnings"]), ("- ", plan["basis"])):
-        lines += [line for item in said for line in wrap(item, WIDTH, initial_indent=mark, subsequent_indent="  ")]
+        lines += [line for item in said for line in wrap(item, width, initial_indent=mark, subsequent_indent="  ")]
     return "\n".join(lines)
 
 
-def _calls(row: dict[str, Any], *tokens: str) -> list[str]:
-    return [f"{row[key]:,}" if row["calls"] else "" for key in ("calls", "journaled", "left", *tokens)]
-
-
-def _worth(row: dict[str, Any]) -> list[str]:
-    return [duration(row["seconds_left"]), dollars(row["dollars_left"]), dollars(row["dollars"])]
+def _counts(row: dict[str, Any], keys: Iterable[str]) -> list[str]:
+    return [f"{row[key]:,}" if row["calls"] else "" for key in keys]
 
 
 def _table(titles: list[str], rows: list[list[str]]) -> list[str]:
@@ -68,6 +72,11 @@ def duration(seconds: float | None) -> str:
     if seconds is None:
         return "–"
     return f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def hours(count: float | None) -> str:
+    """`0.65`, or `–` if it is not known."""
+    return "–" if count is None else "<0.01" if 0 < count < 0.01 else f"{count:,.2f}"
 
 
 def dollars(amount: str | None) -> str:
