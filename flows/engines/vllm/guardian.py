@@ -109,12 +109,11 @@ def start_shadow(group: int, guardian: int) -> int:
 def processes() -> list[tuple[int, int, int]]:
     """(pid, parent, group) of every process that still runs."""
     found = []
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            with suppress(OSError):
-                state, parent, group = Path(f"/proc/{entry}/stat").read_text(errors="replace").rpartition(")")[2].split()[:3]
-                if state not in "ZX":
-                    found.append((int(entry), int(parent), int(group)))
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has just ended
+            state, parent, group = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()[:3]
+            if state not in "ZX":
+                found.append((int(entry.name), int(parent), int(group)))
     return found
 
 

@@ -26,6 +26,7 @@ import time
 from collections.abc import Collection
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from prefloom.flows.engines.vllm import guardian
 from prefloom.schemas.errors import InputError
@@ -82,7 +83,7 @@ class VllmServer:
         with self._lock:
             if self._stopped.is_set() or not self._port:
                 raise RuntimeError(f"the server of model {self.model} does not run: it has not been started, or it has been stopped")
-            if self.alive and self._get("/health") != 503:  # 503: the engine behind the port is dead
+            if self.alive and self._get("/health")[0] != 503:  # 503: the engine behind the port is dead
                 return self.url
             self._fruitless += 1
             if self._fruitless > FRUITLESS:
@@ -137,7 +138,7 @@ class VllmServer:
         while not self._stopped.is_set():
             if (code := self._process.poll()) is not None:
                 raise self._wrong(f"`vllm serve` ended with exit code {code} before it answered: {self._last_words(began)}")
-            if self._get("/health") == 200 and self._serves():
+            if self._get("/health")[0] == 200 and self._serves():
                 return
             if time.monotonic() > deadline:
                 seconds = f"{self.settings.start_timeout:g} s"
@@ -161,29 +162,29 @@ class VllmServer:
     def _command(self, environment: dict[str, str]) -> list[str]:
         """The whole command line. InputError if the executable or a folder is not there."""
         mine = self.settings
-        if not (executable := shutil.which(os.path.expanduser(mine.command or "vllm"), path=environment.get("PATH"))):
+        if not (executable := shutil.which(str(Path(mine.command).expanduser()), path=environment.get("PATH"))):
             wish = "vLLM's executable, from an environment of its own; PREFLOOM_VLLM=/…/bin/vllm names it for all recipes"
-            raise self._wrong(f"'{short(visible(mine.command or 'vllm'))}', which is no executable", "command", wish)
+            raise self._wrong(f"'{short(visible(mine.command))}', which is no executable", "command", wish)
         # Tools that vLLM calls, ninja for one, stand beside it.
         environment["PATH"] = os.pathsep.join([str(Path(executable).parent), environment.get("PATH", "")])
-        command = [executable, "serve", self._folder(mine.path or self.model, "path"), "--served-model-name", self.model]
+        command = [executable, "serve", self._folder(mine.weights, "weights"), "--served-model-name", self.model]
         command += ["--host", "127.0.0.1", "--port", str(self._port), "--disable-uvicorn-access-log", "--enable-prompt-tokens-details"]
         for option, size in (("--data-parallel-size", mine.data_parallel), ("--tensor-parallel-size", mine.tensor_parallel)):
             command += [option, str(size)] if size > 1 else []
         if mine.adapters:
-            named = [f"{name}={self._folder(path, f'adapters.{name}')}" for name, path in [(a.name, a.path) for a in mine.adapters]]
+            named = [f"{name}={self._folder(path, f'adapters.{name}')}" for name, path in mine.adapters.items()]
             command += ["--enable-lora", "--lora-modules", *named]
         return command + mine.arguments
 
     def _folder(self, reference: str, field: str) -> str:
         if not reference.startswith(("/", "./", "../", "~")):
             return reference
-        path = os.path.expanduser(reference)
-        if not os.path.exists(path):
+        path = Path(reference).expanduser()
+        if not path.exists():
             raise self._wrong(
                 f"'{short(visible(reference))}', which is not there", field, "a folder with a model, or a repository of the Hub"
             )
-        return path
+        return str(path)
 
     def _environment(self) -> dict[str, str]:
         kept = {k: v for k, v in os.environ.items() if k not in self._secrets and k not in _NOT_FOR_IT and not k.endswith("_API_KEY")}
@@ -191,17 +192,18 @@ class VllmServer:
 
     def _serves(self) -> bool:
         """Whether it is our server that answers there: another program may have taken the port."""
-        return self._get("/v1/models", f'"{self.model}"') == 200
+        body = self._get("/v1/models")[1]
+        return isinstance(body, dict) and any(model.get("id") == self.model for model in body.get("data", []))
 
-    def _get(self, path: str, content: str = "") -> int:
-        """Status of a GET, 0 where nobody answers or the answer lacks the content. No proxy comes between."""
+    def _get(self, path: str) -> tuple[int, Any]:
+        """Status and JSON of a GET, (0, None) where nobody answers. No proxy comes between."""
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=5)
         try:
             connection.request("GET", path)
             reply = connection.getresponse()
-            return reply.status if content in json.dumps(json.loads(reply.read() or b"null"), ensure_ascii=False) else 0
+            return reply.status, json.loads(reply.read() or b"null")
         except (OSError, http.client.HTTPException, ValueError):
-            return 0
+            return 0, None
         finally:
             connection.close()
 
@@ -216,8 +218,7 @@ class VllmServer:
 
     def _wrong(self, found: str, field: str = "", expected: str = "") -> InputError:
         place = f"servers.{self.model}.vllm{f'.{field}' if field else ''}"
-        error = InputError("recipe", place, found=found, expected=expected or f"a server that runs; its log is {self.log}")
-        return error
+        return InputError("recipe", place, found=found, expected=expected or f"a server that runs; its log is {self.log}")
 
 
 def _free_port() -> int:
