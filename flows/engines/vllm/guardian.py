@@ -26,6 +26,7 @@ from pathlib import Path
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 _TICK = 0.1
+_TIDYING = 1.0  # seconds that the server's children have after it, to give back shared memory
 _PRCTL = ctypes.CDLL(None, use_errno=True).prctl
 
 
@@ -76,16 +77,19 @@ def signal_flag() -> list[int]:
 
 def end(server: "subprocess.Popen[bytes]", grace: float, shadow: int) -> int:
     """Stop the group and every process that descends from it; the server's exit code."""
-    deadline = time.monotonic() + grace
+    me, deadline = os.getpid(), time.monotonic() + grace
     with suppress(ProcessLookupError):
         os.killpg(server.pid, signal.SIGTERM)
     while server.poll() is None and time.monotonic() < deadline:
         time.sleep(_TICK)
-    me = os.getpid()
-    while left := [pid for pid, parent, group in processes() if (group == server.pid or parent == me) and pid != shadow]:
-        for pid in left:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+    deadline, told = min(deadline, time.monotonic() + _TIDYING), set[int]()
+    while left := [(pid, group) for pid, parent, group in processes() if (group == server.pid or parent == me) and pid != shadow]:
+        late = time.monotonic() > deadline
+        for pid, group in left:
+            if late or (group != server.pid and pid not in told):  # the group has been told
+                told.add(pid)
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL if late else signal.SIGTERM)
         time.sleep(_TICK / 4)
     return server.wait()
 

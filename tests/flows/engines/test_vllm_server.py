@@ -62,6 +62,7 @@ class Bench:
 
     def started(self, kind: str = "") -> list[int]:
         lines = self.pids.read_text().splitlines() if self.pids.exists() else []
+        lines = [line for line in lines if kind or not line.startswith("tidied")]
         return [int(line.split()[1]) for line in lines if line.startswith(kind)]
 
     def running(self, kind: str = "") -> list[int]:
@@ -227,7 +228,7 @@ def test_a_crash_at_the_start_is_told_with_its_reason(bench: Bench) -> None:
 
 
 def test_a_start_that_takes_too_long(bench: Bench) -> None:
-    server = bench.server({"FAKE_SLOW": "60"}, start_timeout=1.0)
+    server = bench.server({"FAKE_SLOW": "60", "FAKE_TAME": "1"}, start_timeout=1.0)
     with pytest.raises(InputError, match=r"no answer within 1 s: .*loading") as caught:
         server.start()
     assert caught.value.field == "servers.judge.vllm.start_timeout"
@@ -235,11 +236,12 @@ def test_a_start_that_takes_too_long(bench: Bench) -> None:
 
 
 def test_a_dead_server_comes_back_under_its_address(bench: Bench) -> None:
-    server = bench.server()
+    server = bench.server({"FAKE_TAME": "1"})
     url = server.start()
     die(server)
     assert not server.alive
     assert bench.running() == []  # nothing is left that would hold the GPU
+    assert len(bench.started("tidied")) == 2  # and what had to be given back has been
     urls: list[str] = []
     threads = [threading.Thread(target=lambda: urls.append(server.ensure())) for _ in range(8)]
     for thread in threads:
@@ -258,7 +260,7 @@ def test_a_dead_server_comes_back_under_its_address(bench: Bench) -> None:
 
 
 def test_a_server_that_never_answers_is_given_up(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    server = bench.server({"FAKE_FRAGILE": "1"})
+    server = bench.server({"FAKE_FRAGILE": "1", "FAKE_TAME": "1"})
     server.start()
     for _ in range(module.FRUITLESS):
         die(server, "/ask")
