@@ -30,7 +30,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def settings(variant: str = "thinking", **fields: object) -> Vllm:
     """A server with the tiny model: `thinking` has the switch enable_thinking, `plain` never thinks."""
     assert HOME
-    given = {"command": str(HOME / "bin" / "vllm"), "weights": str(HOME / "models" / variant), "start_timeout": 400.0}
+    given = {"command": str(HOME / "bin" / "vllm"), "path": str(HOME / "models" / variant), "start_timeout": 400.0}
     return Vllm.model_validate(given | {"arguments": ARGUMENTS, "environment": ENVIRONMENT} | fields)
 
 

@@ -43,7 +43,7 @@ def open_endpoint(run: Run, name: str) -> Endpoint:
         if key not in _ENGINES:
             if server.vllm and name not in _OURS:
                 log = run.folder / "logs" / f"vllm-{probes.slug(name)}.log"
-                _OURS[name] = serving.Serving(server.vllm, model.model, log)
+                _OURS[name] = serving.Serving(server.vllm, model.model, log, name, server.key)
             ours = _OURS.get(name)
             _ENGINES[key] = Endpoint(name, model, server, probe, ours)
         return _ENGINES[key]

@@ -49,8 +49,8 @@ _log = logging.getLogger(__name__)
 class VllmServer:
     """A `vllm serve` process and its address, which stays the same through restarts. Any thread may use it."""
 
-    def __init__(self, settings: Vllm, model: str, log: Path, secrets: Collection[str] = ()) -> None:
-        self.settings, self.model, self.log = settings, model, log
+    def __init__(self, settings: Vllm, model: str, log: Path, secrets: Collection[str] = (), name: str = "") -> None:
+        self.settings, self.model, self.log, self.name = settings, model, log, name or model
         self.restarts = 0
         self._secrets = frozenset(secrets)
         self._lock = threading.RLock()
@@ -162,28 +162,27 @@ class VllmServer:
     def _command(self, environment: dict[str, str]) -> list[str]:
         """The whole command line. InputError if the executable or a folder is not there."""
         mine = self.settings
-        if not (executable := shutil.which(str(Path(mine.command).expanduser()), path=environment.get("PATH"))):
+        named = mine.command or os.environ.get("PREFLOOM_VLLM") or "vllm"
+        if not (executable := shutil.which(str(Path(named).expanduser()), path=environment.get("PATH"))):
             wish = "vLLM's executable, from an environment of its own; PREFLOOM_VLLM=/…/bin/vllm names it for all recipes"
-            raise self._wrong(f"'{short(visible(mine.command))}', which is no executable", "command", wish)
+            raise self._wrong(f"'{short(visible(named))}', which is no executable", "command", wish)
         # Tools that vLLM calls, ninja for one, stand beside it.
         environment["PATH"] = os.pathsep.join([str(Path(executable).parent), environment.get("PATH", "")])
-        command = [executable, "serve", self._folder(mine.weights, "weights"), "--served-model-name", self.model]
+        weights = self._folder(mine.path, "path") if mine.path else self.model
+        adapters = {adapter.name: self._folder(adapter.path, f"adapters.{adapter.name}") for adapter in mine.adapters}
+        # An adapter is served by its own name; what it sits on then needs another.
+        command = [executable, "serve", weights, "--served-model-name", self.model + ("-base" if self.model in adapters else "")]
         command += ["--host", "127.0.0.1", "--port", str(self._port), "--disable-uvicorn-access-log", "--enable-prompt-tokens-details"]
         for option, size in (("--data-parallel-size", mine.data_parallel), ("--tensor-parallel-size", mine.tensor_parallel)):
             command += [option, str(size)] if size > 1 else []
-        if mine.adapters:
-            named = [f"{name}={self._folder(path, f'adapters.{name}')}" for name, path in mine.adapters.items()]
-            command += ["--enable-lora", "--lora-modules", *named]
+        if adapters:
+            command += ["--enable-lora", "--lora-modules", *(f"{name}={path}" for name, path in adapters.items())]
         return command + mine.arguments
 
     def _folder(self, reference: str, field: str) -> str:
-        if not reference.startswith(("/", "./", "../", "~")):
-            return reference
-        path = Path(reference).expanduser()
+        path = Path(reference)
         if not path.exists():
-            raise self._wrong(
-                f"'{short(visible(reference))}', which is not there", field, "a folder with a model, or a repository of the Hub"
-            )
+            raise self._wrong(f"'{short(visible(reference))}', which is not there", field, "a folder with weights")
         return str(path)
 
     def _environment(self) -> dict[str, str]:
@@ -217,7 +216,7 @@ class VllmServer:
         return " | ".join(short(visible(line), 300) for line in said) or "it said nothing"
 
     def _wrong(self, found: str, field: str = "", expected: str = "") -> InputError:
-        place = f"servers.{self.model}.vllm{f'.{field}' if field else ''}"
+        place = f"servers.{self.name}.vllm{f'.{field}' if field else ''}"
         return InputError("recipe", place, found=found, expected=expected or f"a server that runs; its log is {self.log}")
 
 

@@ -1,6 +1,6 @@
 """Which of the build's own servers runs now: one at a time, so that an ensemble of models shares one GPU.
 
-ours = Serving(recipe.servers["judge"].vllm, "Qwen/Qwen3-8B", Path("data/runs/demo-3b9c…/logs/vllm-judge.log"))
+ours = Serving(recipe.servers["judge"].vllm, "Qwen/Qwen3-8B", Path("data/runs/demo-3b9c…/logs/vllm-judge.log"), "judge")
 ours.ensure()      # -> "http://127.0.0.1:20417/v1"; stops another model's server first, starts or restarts its own
 stop_all()         # at the end of a build
 """
@@ -18,8 +18,8 @@ _RUNNING: dict["Serving", VllmServer] = {}
 class Serving:
     """A model that is served when somebody asks it."""
 
-    def __init__(self, settings: Vllm, model: str, log: Path, secret: str | None = None) -> None:
-        self._server = VllmServer(settings, model, log, [secret] if secret else [])
+    def __init__(self, settings: Vllm, model: str, log: Path, name: str, secret: str | None = None) -> None:
+        self._server = VllmServer(settings, model, log, [secret] if secret else [], name)
 
     def ensure(self) -> str:
         """The base URL of its server, which runs when this returns. InputError if it cannot be made to."""

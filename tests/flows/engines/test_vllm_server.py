@@ -21,13 +21,13 @@ from prefloom.flows.engines.vllm import guardian
 from prefloom.flows.engines.vllm import server as module
 from prefloom.flows.engines.vllm.server import VllmServer
 from prefloom.schemas.errors import InputError
-from prefloom.schemas.serving import Vllm
+from prefloom.schemas.serving import Adapter, Vllm
 
 BUILD = """
 import os, sys, time
 from pathlib import Path
 from prefloom.flows.engines.vllm.server import VllmServer
-from prefloom.schemas.serving import Vllm
+from prefloom.schemas.serving import Adapter, Vllm
 server = VllmServer(Vllm.model_validate_json(sys.argv[1]), "judge", Path(sys.argv[2]))
 server.start()
 print(server._process.pid, flush=True)
@@ -49,7 +49,7 @@ class Bench:
 
     def settings(self, environment: dict[str, str] | None = None, **fields: Any) -> Vllm:
         told = {"FAKE_PIDS": str(self.pids)} | (environment or {})
-        return Vllm(**{"command": str(self.command), "weights": "org/tiny", "start_timeout": 30.0, "environment": told} | fields)
+        return Vllm(**{"command": str(self.command), "start_timeout": 30.0, "environment": told} | fields)
 
     def server(self, environment: dict[str, str] | None = None, model: str = "judge", **fields: Any) -> VllmServer:
         self.servers.append(VllmServer(self.settings(environment, **fields), model, self.folder / "logs" / f"vllm-{model}.log"))
@@ -139,16 +139,17 @@ def test_what_vllm_is_given(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> No
     settings = bench.settings(
         data_parallel=2,
         tensor_parallel=4,
-        adapters={"sql": str(bench.folder / "adapter"), "law": "org/law"},
+        adapters=[Adapter(name="sql", path=str(bench.folder / "adapter")), Adapter(name="judge", path=str(bench.folder / "adapter"))],
         arguments=["--max-model-len", "4096"],
     )
     with VllmServer(settings, "judge", bench.folder / "log", secrets=["MY_OWN_WORD"]) as server:
         port = server.start().split(":")[2].removesuffix("/v1")
         told, environment = ask(server, "/arguments"), ask(server, "/environment")
     assert told == [
-        "serve", "org/tiny", "--served-model-name", "judge", "--host", "127.0.0.1", "--port", port,
+        "serve", "judge", "--served-model-name", "judge-base", "--host", "127.0.0.1", "--port", port,
         "--disable-uvicorn-access-log", "--enable-prompt-tokens-details", "--data-parallel-size", "2", "--tensor-parallel-size", "4",
-        "--enable-lora", "--lora-modules", f"sql={bench.folder / 'adapter'}", "law=org/law", "--max-model-len", "4096",
+        "--enable-lora", "--lora-modules", f"sql={bench.folder / 'adapter'}", f"judge={bench.folder / 'adapter'}",
+        "--max-model-len", "4096",
     ]  # fmt: skip
     assert "sk-hush" not in json.dumps(environment)
     assert "PYTHONPATH" not in environment
@@ -187,11 +188,9 @@ def test_a_recipe_holds_no_secrets(bench: Bench) -> None:
         bench.settings(environment={"HF_TOKEN": "hf_x"})
 
 
-def test_the_default_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("PREFLOOM_VLLM", raising=False)
-    assert Vllm(weights="x").command == "vllm"
-    monkeypatch.setenv("PREFLOOM_VLLM", "/opt/vllm/bin/vllm")
-    assert Vllm(weights="x").command == "/opt/vllm/bin/vllm"
+def test_the_command_of_the_environment(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFLOOM_VLLM", str(bench.command))
+    assert bench.server(command=None).start().endswith("/v1")
 
 
 @pytest.mark.parametrize(
@@ -199,8 +198,8 @@ def test_the_default_command(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ({"command": "/nowhere/vllm"}, "servers.judge.vllm.command", "no executable"),
         ({"command": "vl\x1b[31mlm"}, "servers.judge.vllm.command", r"\\x1b"),
-        ({"weights": "./nowhere"}, "servers.judge.vllm.weights", "not there"),
-        ({"adapters": {"sql": "/nowhere"}}, "servers.judge.vllm.adapters.sql", "not there"),
+        ({"path": "./nowhere"}, "servers.judge.vllm.path", "not there"),
+        ({"adapters": [Adapter(name="sql", path="/nowhere")]}, "servers.judge.vllm.adapters.sql", "not there"),
     ],
 )
 def test_what_is_missing(bench: Bench, fields: dict[str, Any], place: str, found: str) -> None:
