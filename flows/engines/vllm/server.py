@@ -192,7 +192,7 @@ class VllmServer:
     def _serves(self) -> bool:
         """Whether it is our server that answers there: another program may have taken the port."""
         body = self._get("/v1/models")[1]
-        return isinstance(body, dict) and any(model.get("id") == self.model for model in body.get("data", []))
+        return isinstance(body, dict) and any(model.get("id") in (self.model, f"{self.model}-base") for model in body.get("data", []))
 
     def _get(self, path: str) -> tuple[int, Any]:
         """Status and JSON of a GET, (0, None) where nobody answers. No proxy comes between."""
