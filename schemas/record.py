@@ -30,7 +30,8 @@ class Record(BaseModel):
 def _fields(record: type[BaseModel]) -> list[pa.Field]:
     fields = []
     for name, info in record.model_fields.items():
-        kind, nullable = _arrow_type(info.annotation)
+        stated = next((note for note in info.metadata if isinstance(note, pa.DataType)), None)  # Annotated[list[float], pa.list_(…)]
+        kind, nullable = (stated, False) if stated else _arrow_type(info.annotation)
         fields.append(pa.field(name, kind, nullable=nullable, metadata={"description": info.description or ""}))
     return fields
 

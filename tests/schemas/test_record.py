@@ -9,6 +9,7 @@ from prefloom.flows.dataset import tables
 from prefloom.flows.dataset.store import Store
 from prefloom.schemas.candidate import Candidate
 from prefloom.schemas.comparison import Comparison
+from prefloom.schemas.embedding import Embedding
 from prefloom.schemas.label import Judgement, Label, Message, Preference, Rejected, TrlExample
 from prefloom.schemas.persona import Persona, Trait
 from prefloom.schemas.prompt import Prompt
@@ -58,6 +59,7 @@ EXAMPLES: list[Record] = [
         persona_id="0a",
         comparison_id="0d",
     ),
+    Embedding(table="prompts", row_id="0b", text_key="0a", vector=[0.5, -0.25, 65504.0]),
 ]
 
 
