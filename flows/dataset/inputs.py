@@ -54,6 +54,13 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def folder_sha256(folder: Path) -> dict[str, str]:
+    """Name relative to the folder -> hash of its content, for every file below it but hidden ones, sorted by name."""
+    files = {str(path.relative_to(folder).as_posix()): path for path in folder.rglob("*") if path.is_file()}
+    shown = {name: path for name, path in files.items() if not any(part.startswith(".") for part in name.split("/"))}
+    return {name: file_sha256(shown[name]) for name in sorted(shown)}
+
+
 def _expect_columns(path: Path, place: str, columns: Sequence[str], names: Sequence[str]) -> None:
     """Every column must be there, once: of two with one name nobody can say which is meant."""
     for column in columns:
