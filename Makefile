@@ -45,7 +45,8 @@ docs: .venv/installed
 	@echo "installing into .venv: about a minute"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "prefloom needs Python 3.11 or newer")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,embed]'
 	@touch $@
 
 # pip finds torch's CPU build by its own configuration (PIP_EXTRA_INDEX_URL or PIP_FIND_LINKS where the index has none), and uv, which is

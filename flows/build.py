@@ -34,6 +34,7 @@ from prefloom.flows.report.page import NAME, write_report
 from prefloom.flows.steps import freshness
 from prefloom.flows.steps.candidates import generate_candidates, import_candidates
 from prefloom.flows.steps.comparisons import choose_comparisons
+from prefloom.flows.steps.embeddings import embed_texts
 from prefloom.flows.steps.exports import export_preferences
 from prefloom.flows.steps.judgements import LETTERS, judge_comparisons
 from prefloom.flows.steps.labels import aggregate_labels
@@ -60,7 +61,7 @@ def build_dataset(recipe: str, out: str = "data", overrides: Sequence[str] = (),
     with run_lock(run.folder):
         run.store.sweep()
         run.store_recipe()
-        for stage in stages.STAGES:
+        for stage in stages.of(run.resolved.recipe):
             progress.clear(run.store, stage.name)  # of a build that was killed
         executions.begin(run, _command(recipe, out, overrides, retry_failed))
         build = Build(run, retry_failed)
@@ -93,6 +94,8 @@ def _stages(build: "Build") -> None:
         build.stage("candidates", import_candidates, whole=True)
     else:
         build.stage("candidates", generate_candidates)
+    if build.run.resolved.recipe.embeddings:
+        build.stage("embeddings", embed_texts)
     build.stage("comparisons", choose_comparisons)
     build.stage("judgements", judge_comparisons)
     build.stage("labels", aggregate_labels)

@@ -58,7 +58,7 @@ def snapshot(run: Run) -> list[StageProgress]:
     finished = log[-1].stages if log else {}
     rows: list[StageProgress] = []
     running = False
-    for stage in stages.STAGES:
+    for stage in stages.of(run.resolved.recipe):
         entry = None if running else stages.entry(run.store, stage.name)
         if entry:
             paid = finished[stage.name].paid if stage.name in finished else {}

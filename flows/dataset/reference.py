@@ -37,7 +37,7 @@ def _arrow(kind: pa.DataType) -> str:
         return f"list of {_arrow(kind.value_type)}"
     if pa.types.is_struct(kind):
         return "{" + ", ".join(field.name for field in kind) + "}"
-    return {"string": "text", "int64": "integer", "double": "float", "bool": "bool"}[str(kind)]
+    return {"string": "text", "int64": "integer", "double": "float", "bool": "bool", "halffloat": "16-bit float"}[str(kind)]
 
 
 def recipe() -> str:

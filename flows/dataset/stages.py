@@ -60,6 +60,8 @@ class Stage:
     models: Callable[[Recipe], list[str]] = _nothing
     parts: Callable[[Recipe], int] = lambda recipe: recipe.shards.prompts
     files: tuple[str, ...] = ("{name}/part-*.parquet", "rejected/{name}-*.parquet")
+    wanted: Callable[[Recipe], bool] = lambda _: True
+    embeds: bool = False  # its rows depend on the recipe's embedder
 
     @property
     def asks_models(self) -> bool:
@@ -82,6 +84,15 @@ STAGES: tuple[Stage, ...] = (
         ("seed", "candidates", "checks.candidates"),
         templates=_candidate_templates,
         models=_candidate_models,
+    ),
+    Stage(
+        "embeddings",
+        1,
+        "text",
+        ("personas", "prompts", "candidates"),
+        ("shards.prompts",),
+        wanted=lambda recipe: recipe.embeddings is not None,
+        embeds=True,
     ),
     Stage("comparisons", 1, "prompt", ("personas", "prompts", "candidates"), ("seed", "comparisons")),
     Stage(
@@ -107,6 +118,12 @@ STAGES: tuple[Stage, ...] = (
     ),
 )
 BY_NAME = {stage.name: stage for stage in STAGES}
+EMBEDDER = "embeddings"  # what the embedder is called among the identities of a run's models
+
+
+def of(recipe: Recipe) -> list[Stage]:
+    """The stages that a recipe has."""
+    return [stage for stage in STAGES if stage.wanted(recipe)]
 
 
 def stage_hash(
@@ -118,7 +135,7 @@ def stage_hash(
             "version": stage.version,
             "sections": resolved.data(*stage.sections),
             "templates": [templates[reference] for reference in stage.templates(resolved.recipe)],
-            "models": [models[name] for name in stage.models(resolved.recipe)],
+            "models": [models[name] for name in ([EMBEDDER] if stage.embeds else stage.models(resolved.recipe))],
             "parents": [parent.digest for parent in parents],
         }
     )

@@ -11,11 +11,12 @@ import polars as pl
 import pyarrow as pa
 
 from prefloom.flows.dataset import manifest, shards, tables
-from prefloom.flows.dataset.invariants import READING, Check, exports, judgements, labels, preferences
+from prefloom.flows.dataset.invariants import READING, Check, exports, judgements, labels, preferences, vectors
 from prefloom.flows.dataset.stages import STAGES
 from prefloom.flows.dataset.store import Store
 from prefloom.schemas.candidate import Candidate
 from prefloom.schemas.comparison import Comparison
+from prefloom.schemas.embedding import Embedding
 from prefloom.schemas.ids import content_hash, content_id
 from prefloom.schemas.label import Judgement, Label, Preference, Rejected, TrlExample
 from prefloom.schemas.manifest import Manifest
@@ -30,6 +31,7 @@ RECORDS: dict[str, type[Record]] = {
     "personas": Persona,
     "prompts": Prompt,
     "candidates": Candidate,
+    "embeddings": Embedding,
     "comparisons": Comparison,
     "judgements": Judgement,
     "labels": Label,
@@ -60,12 +62,13 @@ def validate(store: Store) -> list[Check]:
         labels(data),
         preferences(data, recipe),
         exports(store, data, recipe),
+        *([vectors(data)] if recipe.embeddings else []),
     ]
 
 
 def _files(store: Store, found: Manifest) -> Check:
     check = Check("files", f"{len(found.files)} files, {sum(f.bytes for f in found.files):,} bytes, every sha256 as listed")
-    missing = [stage.name for stage in STAGES if stage.name not in found.stages]
+    missing = [stage.name for stage in STAGES if stage.name not in found.stages and (not stage.embeds or found.recipe.get("embeddings"))]
     check.expect(not missing, f"the manifest lacks the stages {', '.join(missing)}")
     for file in found.files:
         if file.path.split("/")[0] not in RECORDS or not _PATH.fullmatch(file.path):

@@ -40,6 +40,8 @@ class Endpoint:
         except ImportError as error:
             raise InputError("embeddings", found=f"no module '{error.name}'", expected="openai: pip install 'prefloom[embed]'") from None
         section = self._section
+        if section.url is None:
+            raise InputError("recipe", "embeddings.url", found="nothing", expected="the base URL of a server with /v1/embeddings")
         key = os.environ.get(section.key) if section.key else "none"
         if not key:
             raise InputError("embeddings.key", found=f"no environment variable {section.key}", expected="one that holds the API key")

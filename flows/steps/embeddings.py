@@ -30,7 +30,7 @@ def embed_texts(job: ShardJob) -> ShardReport:
     """The vectors of this shard's texts."""
     if done := job.done():
         return done
-    section = getattr(job.run.resolved.recipe, "embeddings", None)
+    section = job.run.resolved.recipe.embeddings
     assert section is not None, "a recipe without embeddings has no such stage"
     return embed_shard(job, section)
 

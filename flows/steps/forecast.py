@@ -35,6 +35,8 @@ from prefloom.schemas.recipe import Rate, Recipe
 from prefloom.schemas.splits import HALVES
 from prefloom.schemas.usage import Usage, Usages, spend, total
 
+_VECTOR = 384 * 2 * 0.95 + 30.0  # bytes of a row with 384 numbers, as the embedded default has them, compressed
+
 
 @dataclass(frozen=True)
 class StageForecast:
@@ -137,9 +139,13 @@ def _early(panel: Panel, answers: Answers, rejected: tuple[pl.DataFrame, ...], r
         written *= per_character(known["text"].to_list() or panel.prompts["text"].to_list())
     spread = np.arange(answers.rejected.height) % (1 if recipe.candidates.source == "file" else parts)
     candidates = written + table_bytes(Candidate, answers.rows, by_prompt(answers.rows), parts) + rejected_bytes(answers.rejected, spread)
-    sizes = {"personas": personas, "prompts": prompts, "candidates": candidates, "comparisons": comparisons}
-    rows = (panel.personas.height, panel.prompts.height, answers.rows.height, panel.comparisons.height)
-    return {name: Size(count, round(size)) for (name, size), count in zip(sizes.items(), rows, strict=True)}
+    counts = {"personas": panel.personas.height, "prompts": panel.prompts.height, "candidates": answers.rows.height}
+    sizes = {"personas": personas, "prompts": prompts, "candidates": candidates}
+    if recipe.embeddings:
+        counts["embeddings"] = sum(counts.values())
+        sizes["embeddings"] = counts["embeddings"] * _VECTOR
+    counts["comparisons"], sizes["comparisons"] = panel.comparisons.height, comparisons
+    return {name: Size(counts[name], round(size)) for name, size in sizes.items()}
 
 
 def _unprobed(run: Run) -> list[str]:

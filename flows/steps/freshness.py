@@ -11,6 +11,7 @@ from pathlib import Path
 from prefloom.flows.dataset import inputs, manifest, stages
 from prefloom.flows.dataset.run import Run
 from prefloom.flows.engines import open_engine
+from prefloom.flows.engines.embedder import open_embedder
 from prefloom.flows.steps.judgements import INPUTS
 from prefloom.prompts import expect_inputs, load
 from prefloom.schemas.errors import InputError
@@ -30,9 +31,10 @@ class Materials:
 def materials(run: Run) -> Materials:
     """Load every template and open every model; InputError names what is missing."""
     recipe = run.resolved.recipe
-    references = {reference for stage in stages.STAGES for reference in stage.templates(recipe)}
+    references = {reference for stage in stages.of(recipe) for reference in stage.templates(recipe)}
     templates = {reference: load(reference).hash for reference in sorted(references)}
-    return Materials(templates, {name: _identity(run, name) for name in recipe.models})
+    embedder = {} if recipe.embeddings is None else {stages.EMBEDDER: open_embedder(recipe.embeddings).identity}
+    return Materials(templates, {name: _identity(run, name) for name in recipe.models} | embedder)
 
 
 def _identity(run: Run, name: str) -> str:
@@ -82,16 +84,18 @@ def is_finished(run: Run, uses: Materials) -> bool:
     """Whether a build of this run would do nothing."""
     if not run.store.exists("recipe.resolved.yaml") or not manifest.stands(run, composed(run, uses)):
         return False
-    return all(fresh(run, stage, uses) for stage in stages.STAGES)
+    return all(fresh(run, stage, uses) for stage in stages.of(run.resolved.recipe))
 
 
 def check_outcomes(run: Run) -> None:
     """InputError if a finished run is not good enough for the limits that the recipe now has."""
-    for stage in stages.STAGES:
+    for stage in stages.of(run.resolved.recipe):
         if entry := stages.entry(run.store, stage.name):
             stages.check_outcome(stage, entry, run.resolved.recipe.limits.failures)
 
 
 def has_failures(run: Run) -> bool:
     """Whether any stage that asks models lost units to failures."""
-    return any(entry.failures() for stage in stages.STAGES if (entry := stages.entry(run.store, stage.name)) and stage.asks_models)
+    return any(
+        entry.failures() for stage in stages.of(run.resolved.recipe) if (entry := stages.entry(run.store, stage.name)) and stage.asks_models
+    )

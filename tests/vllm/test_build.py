@@ -24,7 +24,7 @@ LENIENT = {
 }
 
 
-def write(folder: Path, name: str, model: str, server: dict[str, Any]) -> Path:
+def write(folder: Path, name: str, model: str, server: dict[str, Any], **changes: Any) -> Path:
     """A small recipe whose writer and judge are one model behind one kind of server."""
     recipe = {
         "name": name,
@@ -38,7 +38,7 @@ def write(folder: Path, name: str, model: str, server: dict[str, Any]) -> Path:
         "shards": {"prompts": 2, "personas": 1},
     }
     path = folder / f"{name}.yaml"
-    path.write_text(yaml.safe_dump(recipe))
+    path.write_text(yaml.safe_dump(recipe | changes))
     return path
 
 
@@ -94,7 +94,20 @@ def test_a_server_without_log_probabilities_is_read_by_votes_and_says_so(tmp_pat
         server = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | {"HF_HUB_OFFLINE": "1"})
         try:
             wait_for(f"http://127.0.0.1:{port}/health", server)
-            recipe = write(tmp_path, "votes", model, {"urls": [f"http://127.0.0.1:{port}/v1"], "concurrency": 8})
+            # It gives one answer to everything it is asked alike: the answers to compare come from a file.
+            answers = [
+                {"text": f"Answer {kind} to {n}: {word}.", "id": str(n)} for n in range(4) for kind, word in enumerate(("yes", "no"))
+            ]
+            (tmp_path / "answers.jsonl").write_text("".join(json.dumps(answer) + "\n" for answer in answers))
+            (tmp_path / "prompts.jsonl").write_text("".join(json.dumps({"id": str(n), "text": f"Question {n}?"}) + "\n" for n in range(4)))
+            recipe = write(
+                tmp_path,
+                "votes",
+                model,
+                {"urls": [f"http://127.0.0.1:{port}/v1"], "concurrency": 8},
+                prompts=[{"source": "file", "path": "prompts.jsonl", "fields": {"id": "id"}}],
+                candidates={"source": "file", "path": "answers.jsonl", "fields": {"prompt_id": "id", "model": None}},
+            )
             done = prefloom("build", str(recipe), "--out", str(tmp_path / "data"))
         finally:
             server.kill()
