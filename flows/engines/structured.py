@@ -37,6 +37,8 @@ def ask_structured(session: Session, requests: Sequence[Request], scopes: Sequen
     replies = session.ask(asked, scopes)
     answers = [_parse(reply, kind) for reply in replies]
     bad = [place for place, answer in enumerate(answers) if isinstance(answer, Unfit) and answer.reason == "not_json"]
+    if not bad:
+        return answers
     repairs = [_repair(asked[place], replies[place], answers[place]) for place in bad]
     for place, reply in zip(bad, session.ask(repairs, [scopes[place] for place in bad]), strict=True):
         answers[place] = _parse(reply, kind)

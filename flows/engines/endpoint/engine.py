@@ -10,7 +10,6 @@ first call is made and when one of them is lost, so that a server that prefloom 
 import asyncio
 import os
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -20,6 +19,7 @@ import aiohttp
 import openai
 
 from prefloom.flows.engines.endpoint import client, flood, wire
+from prefloom.flows.engines.endpoint.ballot import Ballot
 from prefloom.flows.engines.endpoint.loop import Job, loop, on_loop
 from prefloom.flows.engines.endpoint.pool import Call, Pool, Station
 from prefloom.flows.engines.protocol import Reply, Request
@@ -67,17 +67,17 @@ class Endpoint:
     def answer(self, requests: Sequence[Request], stop: Callable[[], bool]) -> Iterator[list[tuple[int, Reply]]]:
         """As `Engine.answer`. Replies come in the order in which servers give them."""
         assert self.probe is not None, "a model is probed before it is asked"
-        job = Job(len(requests))
+        job = Job(len(requests), self.server.timeout + 5)
         with self._guard:
             pool = self._pool = self._pool or on_loop(self._open())
             if pool.error:
                 raise pool.error
             self._jobs.add(job)
         try:
-            loop().call_soon_threadsafe(pool.submit, [self._call(job, requests, places) for places in self._calls(requests)])
+            loop().call_soon_threadsafe(pool.submit, self._calls(job, requests))
             yield from job.batches(stop)
         finally:
-            job.closed = True
+            job.closed = job.gone = True
             self._jobs.discard(job)
 
     def urls(self) -> list[str]:
@@ -99,6 +99,8 @@ class Endpoint:
         return pool
 
     async def _close(self) -> None:
+        assert self._pool is not None
+        self._pool.close()
         await self._session.close()
         for one in self._clients.values():
             await one.close()
@@ -122,7 +124,14 @@ class Endpoint:
         except (aiohttp.ClientError, OSError, TimeoutError):
             return False
 
-    def _calls(self, requests: Sequence[Request]) -> Iterator[list[int]]:
+    def _calls(self, job: Job, requests: Sequence[Request]) -> list[Call]:
+        calls: list[Call] = []
+        for places in self._bundles(requests):
+            request = requests[places[0]]
+            calls += self._vote(job, request, places[0]) if request.votes else [self._call(job, requests, places)]
+        return calls
+
+    def _bundles(self, requests: Sequence[Request]) -> Iterator[list[int]]:
         """Which requests go into one call: samples of one answer, if the server gives several at once."""
         assert self.probe is not None
         run: list[int] = []
@@ -134,57 +143,71 @@ class Endpoint:
         if run:
             yield run
 
-    def _call(self, job: "Job", requests: Sequence[Request], places: list[int]) -> Call:
+    def _call(self, job: Job, requests: Sequence[Request], places: list[int]) -> Call:
         request = requests[places[0]]
 
         def done(replies: list[Reply]) -> None:
-            if len(places) > 1 and replies[0].error is not None:
+            if len(places) > 1 and replies and replies[0].error is not None:
                 replies *= len(places)
-            short = places[len(replies) :]
-            job.deliver([(place, self._redacted(reply)) for place, reply in zip(places, replies, strict=False)])
-            if short and self._pool:  # fewer answers than were asked for: the rest one by one
+            job.deliver(list(zip(places, replies, strict=False)))
+            if (short := places[len(replies) :]) and self._pool:  # fewer answers than were asked for: the rest one by one
                 self._pool.submit([self._call(job, requests, [place]) for place in short])
 
+        send = partial(self._send, request, len(places), 0)
+        return self._made(request, len(places), send, done, lambda: not job.closed, job.move)
+
+    def _vote(self, job: Job, request: Request, place: int) -> Iterator[Call]:
+        """The calls of a reading by votes: one, if the server gives many answers to one call."""
+        ballot = Ballot(request.votes)
+        assert self.probe is not None
+
+        def wanted() -> bool:
+            return not (job.gone or ballot.complete) and (ballot.begun or not job.closed)
+
+        def flying(step: int) -> None:
+            if step > 0 and not ballot.begun:
+                ballot.begun = True
+                job.move(1)
+
+        def call(start: int, n: int) -> Call:
+            def done(replies: list[Reply]) -> None:
+                if ballot.complete:
+                    return
+                ballot.cast(replies)
+                if ballot.complete:
+                    job.deliver([(place, ballot.reply(request.letters))])
+                    job.move(-1)
+                elif (got := len(replies)) < n and self._pool:
+                    self._pool.submit([call(start + i, 1) for i in range(got, n)])
+
+            return self._made(request, n, partial(self._send, request, n, start), done, wanted, flying)
+
+        step = request.votes if self.probe.many else 1
+        return (call(start, step) for start in range(0, request.votes, step))
+
+    def _made(self, request: Request, n: int, send: Any, done: Any, wanted: Callable[[], bool], flying: Callable[[int], None]) -> Call:
         size = sum(len(content) for _, content in request.messages)
-        send = partial(self._votes if request.votes else self._send, request, len(places))
-        tokens = size // 4 + request.max_tokens * len(places)
-        return Call(send, done, lambda: not job.closed, request.group or str(size), job.move, tokens)
+        return Call(send, done, wanted, request.group or str(size), flying, size // 4 + request.max_tokens * n)
 
-    async def _send(self, request: Request, n: int, station: Station) -> list[Reply]:
+    async def _send(self, request: Request, n: int, start: int, station: Station) -> list[Reply]:
+        """Ask for n answers; none if the server does not give so many at once."""
         assert self.probe is not None
-        body = wire.body(request, self.probe, self.model.thinking, n)
-        return wire.read(await self._post(station, request, body), request, self.probe)[:n]
-
-    async def _votes(self, request: Request, _: int, station: Station) -> list[Reply]:
-        """Sample answers and count which letter they choose."""
-        assert self.probe is not None
-        replies: list[Reply] = []
-        while len(replies) < request.votes:
-            n = request.votes - len(replies) if self.probe.many else 1
-            body = wire.body(request, self.probe, self.model.thinking, n, single=len(replies))
-            replies += wire.read(await self._post(station, request, body), request, self.probe)[:n]
-        counts = Counter(wire.choice_of(reply.text, request.letters) for reply in replies)
-        known = [(r.prompt_tokens, r.completion_tokens) for r in replies if r.prompt_tokens is not None and r.completion_tokens is not None]
-        prompt, completion = (sum(part) for part in zip(*known, strict=True)) if len(known) == len(replies) else (None, None)
-        cached = [reply.cached_tokens for reply in replies if reply.cached_tokens is not None]
-        votes = {letter: counts[letter] for letter in (*request.letters, "") if counts[letter]}
-        last = replies[0]
-        total = Reply(last.text, last.finish_reason, None, prompt, completion, None, sum(cached) if cached else None, votes)
-        return [total]
+        body = wire.body(request, self.probe, self.model.thinking, n, single=start)
+        try:
+            return wire.read(await self._post(station, request, body), request, self.probe, self._key)[:n]
+        except wire.Refused:
+            if n == 1:
+                raise
+            return []
 
     async def _post(self, station: Station, request: Request, body: dict[str, Any]) -> bytes:
         if request.letters:
             ranks = self.server.vllm.data_parallel if self.server.vllm else 1
             headers = {"X-data-parallel-rank": str(hash_of(request.group) % ranks)} if ranks > 1 else None
-            return await flood.post(self._session, f"{station.url}/chat/completions", body, headers)
+            return await flood.post(self._session, f"{station.url}/chat/completions", body, headers, self._key)
         if station.url not in self._clients:
             self._clients[station.url] = client.open_client(station.url, self._key, self.server.timeout)
         return await client.complete(self._clients[station.url], body)
-
-    def _redacted(self, reply: Reply) -> Reply:
-        if self._key and reply.error and self._key in reply.error:
-            return replace(reply, error=reply.error.replace(self._key, "[key]"))
-        return reply
 
 
 def _follows(request: Request, before: Request) -> bool:
@@ -202,6 +225,9 @@ def key_of(name: str, server: Server) -> str | None:
         raise InputError(
             "recipe", f"servers.{name}.key", found=f"${server.key}, which is not set", expected="a variable that holds the key"
         )
+    if not (key.isascii() and key.isprintable()):
+        expected = "the key alone, in plain letters, digits and signs"
+        raise InputError("recipe", f"servers.{name}.key", found=f"${server.key}, which no header can carry", expected=expected)
     return key
 
 

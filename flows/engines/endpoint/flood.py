@@ -17,23 +17,25 @@ def open_session(key: str | None, timeout: float) -> aiohttp.ClientSession:
     """A pool of connections that are kept; how many there are is the business of whoever sends. Needs a running loop."""
     headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {key}"} if key else {})
     # vLLM closes a connection after five idle seconds; one that is closed while we send on it costs a repeated call.
-    limits = aiohttp.ClientTimeout(total=timeout, sock_connect=min(timeout, 30))
+    limits = aiohttp.ClientTimeout(total=timeout, sock_connect=min(timeout / 2, 30))
     return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=4), headers=headers, timeout=limits)
 
 
-async def post(session: aiohttp.ClientSession, url: str, body: dict[str, Any], headers: dict[str, str] | None = None) -> bytes:
+async def post(
+    session: aiohttp.ClientSession, url: str, body: dict[str, Any], headers: dict[str, str] | None = None, key: str | None = None
+) -> bytes:
     """Send one call. Besides what wire.check raises: Unreachable if nobody listens, Transient for one that breaks, TimeoutError."""
     try:
         async with session.post(url, data=orjson.dumps(body), headers=headers, allow_redirects=False) as response:
             if (response.content_length or 0) > LARGEST:
                 raise wire.Transient(f"a reply of {response.content_length:,} bytes")
             raw = await _whole(response)
-    except aiohttp.ClientConnectorError as error:
+    except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
         raise wire.Unreachable(str(error)) from None
     except (aiohttp.ClientError, ConnectionError) as error:
         raise wire.Transient(f"the connection broke: {type(error).__name__}") from None
     if response.status != 200:
-        wire.check(response.status, {name.lower(): value for name, value in response.headers.items()}, raw)
+        wire.check(response.status, {name.lower(): value for name, value in response.headers.items()}, raw, key)
     return raw
 
 

@@ -1,7 +1,7 @@
 """The asyncio loop on which all calls are made, and the way back from it into the threads of the stages.
 
 pool = on_loop(open_pool())                          # from any thread: run it there, wait for what comes of it
-job = Job(4096);  yield from job.batches(stop)       # from the asker's thread: what the loop delivers to this job
+job = Job(4096, 600.0);  yield from job.batches(stop)       # from the asker's thread: what the loop delivers to this job
 """
 
 import asyncio
@@ -12,9 +12,10 @@ from collections.abc import Callable, Coroutine, Iterator
 from functools import cache
 from typing import Any, TypeVar
 
+from prefloom.flows.engines.asking import STOPPING
 from prefloom.flows.engines.protocol import Reply
 
-_DRAIN = 10.0  # seconds that calls in flight get to be answered once a build stops
+_DRAIN = 10.0  # seconds that calls in flight get to be answered once a build is interrupted, or its servers fail
 T = TypeVar("T")
 
 
@@ -34,8 +35,10 @@ def on_loop(work: Coroutine[Any, Any, T]) -> T:
 class Job:
     """One `answer`: what the loop has delivered, and the thread that waits for it."""
 
-    def __init__(self, size: int) -> None:
-        self.left, self.closed, self.flying = size, False, 0
+    def __init__(self, size: int, longest: float) -> None:
+        self.left, self.flying = size, 0
+        self.closed = self.gone = False  # nothing more is asked; nobody is there any more
+        self._longest = longest  # seconds that one call may take
         self._ready: deque[tuple[int, Reply]] = deque()
         self._wake, self._told = threading.Event(), False
         self._error: BaseException | None = None
@@ -57,21 +60,26 @@ class Job:
         self.flying += step
 
     def batches(self, stop: Callable[[], bool]) -> Iterator[list[tuple[int, Reply]]]:
-        """In the asker's thread: what was delivered, until all of it is here or nothing more will come."""
-        until: float | None = None
+        """In the asker's thread: what was delivered, until all of it is here or nothing more will come.
+
+        After a stop, what is in flight is paid for and waited for: as long as it may take, or not long if the user wants to leave.
+        """
+        closed: float | None = None
         while self.left:
             self._wake.wait(0.1)
             self._wake.clear()
             self._told = False
+            landed = not self.flying  # looked at first: what lands later is delivered later
             batch = [self._ready.popleft() for _ in range(len(self._ready))]
             self.left -= len(batch)
             if batch:
                 yield batch
-            if not self.closed and stop():
-                self.closed, until = True, time.monotonic() + _DRAIN
-            if batch:
+            if closed is None and (self.closed or stop()):
+                self.closed, closed = True, time.monotonic()
+            if batch or closed is None:
                 continue
-            if self._error:
-                raise self._error
-            if until is not None and (not self.flying or time.monotonic() > until):
+            longest = _DRAIN if self._error or STOPPING.is_set() else self._longest
+            if landed or time.monotonic() > closed + longest:
+                if self._error:
+                    raise self._error
                 return

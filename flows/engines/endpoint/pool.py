@@ -5,8 +5,9 @@
 
 A call goes to the server that its group belongs to (rendezvous hashing), so that requests which begin alike meet the same prefix cache; to
 another one while that is down. What may heal (5xx, a broken connection, a torn reply, a time-out) is tried `attempts` times, at another
-server if there is one; a 429 waits as long as the server asks and is not an attempt; a server that cannot be reached gives its calls away.
-Nothing times out while it waits for its turn. Only `patience` ends waiting for servers that are down or always say 429.
+server if there is one; a 429 waits as long as the server asks and is not an attempt; a server that cannot be reached, or a gateway that
+has nobody behind it, gives its calls away. Nothing times out while it waits for its turn. Only `patience` ends waiting for servers that
+are all down or always say 429.
 """
 
 import asyncio
@@ -20,12 +21,14 @@ from typing import Any
 from aiolimiter import AsyncLimiter
 
 from prefloom.flows.engines.endpoint.limits import Adaptive
-from prefloom.flows.engines.endpoint.wire import Denied, Refused, Throttled, Transient, Unreachable
+from prefloom.flows.engines.endpoint.wire import Denied, Refused, Throttled, Transient, Unavailable, Unreachable
 from prefloom.flows.engines.protocol import Reply
 from prefloom.schemas.errors import InputError
 from prefloom.schemas.serving import Server
 
-_LONGEST = 30.0  # seconds between two attempts at most
+_FIRST = 0.5  # seconds between the first two attempts, about; twice as many between the next
+_LONGEST = 30.0  # at most
+_GONE = 8  # gateways' errors in a row until the server behind it is taken to be down
 _DENIALS = 20  # replies in a row that deny the key or the model until it is taken to be meant for all
 
 
@@ -40,7 +43,8 @@ class Call:
     flying: Callable[[int], None]  # 1 when it takes off, -1 when it lands
     tokens: int  # about how many it takes, for tokens_per_minute
     attempts: int = 0
-    waited: float = 0.0  # seconds spent on the server's 429s
+    refusals: int = 0  # 429s that it met
+    since: float = 0.0  # when it met the first of them
 
 
 class Station:
@@ -52,6 +56,7 @@ class Station:
         self.queue: deque[Call] = deque()
         self.limit = Adaptive(settings.floor, settings.concurrency, settings.timeout)
         self.up, self.workers, self.answered = True, 0, False
+        self.gone = 0  # gateway errors since the last other reply
         self._requests = _per_minute(settings.requests_per_minute)
         self._tokens = _per_minute(settings.tokens_per_minute)
 
@@ -67,10 +72,6 @@ class Station:
                 call = self.queue.popleft()
                 if call.wanted():
                     await self._serve(call)
-        except BaseException as error:
-            if not isinstance(error, asyncio.CancelledError):
-                self.pool.fail(error)  # a fault of ours: whoever waits has to hear of it
-            raise
         finally:
             self.workers -= 1
 
@@ -83,14 +84,14 @@ class Station:
         if not call.wanted():
             return
         clock = asyncio.get_running_loop().time
-        began = clock()
+        began, rest = clock(), 0.0
         self.pool.in_flight += 1
         call.flying(1)
         try:
             replies = await call.send(self)
         except Throttled as error:
-            self.limit.throttled()
-            self.pool.later(call, error)
+            rest = min(self.limit.throttled(), self.pool.settings.patience / 8)
+            self.pool.later(call, self, error)
         except Unreachable as error:
             self.queue.appendleft(call)
             self.pool.lost(self, str(error))
@@ -99,21 +100,31 @@ class Station:
             self.pool.again(call, self, f"no reply within {self.pool.settings.timeout:g} s")
         except Transient as error:
             self.limit.answered(clock() - began)
+            self.pool.heard()
+            self.gone = self.gone + 1 if isinstance(error, Unavailable) else 0
             self.pool.again(call, self, str(error))
+            if self.gone >= _GONE:
+                self.gone = 0
+                self.pool.lost(self, str(error))
         except Refused as error:
             self.limit.answered(clock() - began)
+            self.pool.heard()
+            self.gone = 0
             call.done([Reply(error=str(error))])
         except Denied as error:
             self.pool.denied(call, self, str(error))
         else:
             self.limit.answered(clock() - began)
-            self.pool.denials, self.answered = 0, True
+            self.pool.heard()
+            self.pool.denials, self.gone, self.answered = 0, 0, True
             call.done(replies)
         finally:
             self.pool.in_flight -= 1
             call.flying(-1)
             if self.queue and self.workers < self.limit.now:  # the limit has grown
                 self.pump()
+        if rest:
+            await asyncio.sleep(rest)
 
 
 class Pool:
@@ -126,13 +137,20 @@ class Pool:
         self.stations: list[Station] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self.in_flight = self.denials = 0
+        self._up_at = 0.0  # when a server was last up
+        self._refusing = 0.0  # since when they say nothing but 429
         self.error: BaseException | None = None
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run it on the loop, and hold on to it while it runs."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            self.fail(error)  # also a fault of ours: whoever waits has to hear of it
 
     def submit(self, calls: Iterable[Call]) -> None:
         """Queue the calls, in their order."""
@@ -145,18 +163,28 @@ class Pool:
         """Nothing can be answered any more: tell whoever waits."""
         for station in self.stations:
             station.queue.clear()
-        self.error = error
+        self.error = self.error or error
         self._tell(error)
 
-    def later(self, call: Call, error: Throttled) -> None:
+    def later(self, call: Call, station: Station, error: Throttled) -> None:
         """Put a call back that the server did not want now."""
-        if call.waited >= self.settings.patience:
-            call.done([Reply(error=f"still throttled after {call.waited:.0f} s of waiting: {error}")])
+        now, patience = asyncio.get_running_loop().time(), self.settings.patience
+        call.since, self._refusing = call.since or now, self._refusing or now
+        if (waited := now - self._refusing) >= patience and call.refusals:
+            found = f"nothing but 429 from {station.url} for {waited:.0f} s ({error})"
+            expected = "a server with room, or more patience; the same command goes on from here"
+            self.fail(InputError("recipe", f"servers.{self.name}.patience", found=found, expected=expected))
             return
-        backoff = min(_LONGEST, 0.5 * 2 ** min(call.attempts, 8)) * random.uniform(0.5, 1.5)
-        seconds = min(backoff if error.seconds is None else error.seconds, max(self.settings.patience, 1.0))
-        call.waited += seconds or 0.01  # even a server that says "at once" for ever is left at some time
-        self._delayed(seconds, call, None)
+        if (waited := now - call.since) >= patience and call.refusals:
+            call.done([Reply(error=f"still throttled after {waited:.0f} s of waiting: {error}")])
+            return
+        call.refusals += 1
+        backoff = min(_LONGEST, _FIRST * 2 ** min(call.refusals - 1, 8)) * random.uniform(0.5, 1.5)
+        self._delayed(min(backoff if error.seconds is None else error.seconds, max(patience, 1.0)), call, None)
+
+    def heard(self) -> None:
+        """A server has said something else than 429."""
+        self._refusing = 0.0
 
     def again(self, call: Call, station: Station, detail: str) -> None:
         """Try a call once more, at another server if there is one, unless it has been tried often enough."""
@@ -164,7 +192,7 @@ class Pool:
         if call.attempts >= self.settings.attempts:
             call.done([Reply(error=f"{detail} (tried {call.attempts} times)")])
             return
-        self._delayed(min(_LONGEST, 0.25 * 2**call.attempts) * random.uniform(0.5, 1.5), call, station)
+        self._delayed(min(_LONGEST, _FIRST * 2 ** (call.attempts - 1)) * random.uniform(0.5, 1.5), call, station)
 
     def denied(self, call: Call, station: Station, detail: str) -> None:
         """Count what sounds as if it were meant for every call; end everything when nothing else is heard."""
@@ -177,35 +205,40 @@ class Pool:
 
     def lost(self, station: Station, detail: str) -> None:
         """A server cannot be reached: its calls go to the others, and somebody looks whether it comes back."""
-        if not station.up:
-            return
-        station.up = False
-        self.spawn(self._watch(station, detail))
-        self._hand_over(station)
+        if station.up:
+            station.up = False
+            self._up_at = asyncio.get_running_loop().time()
+            self.spawn(self._watch(station, detail))
+        self._hand_over()
 
     async def _watch(self, station: Station, detail: str) -> None:
         clock, pause = asyncio.get_running_loop().time, 0.25
-        since = clock()
-        try:
-            while not await self._revive(station):
-                if not any(other.up for other in self.stations) and clock() - since >= self.settings.patience:
-                    found = f"no server that answers for {clock() - since:.0f} s ({detail})"
-                    where = f"servers.{self.name}.urls"
-                    raise InputError("recipe", where, found=found, expected="a server that runs; the same command goes on from here")
-                await asyncio.sleep(pause)
-                pause = min(5.0, pause * 1.5)
-        except InputError as error:
-            self.fail(error)
-            return
+        while not await self._revive(station):
+            dark = clock() - self._up_at  # seconds since one of them was up
+            if not any(other.up for other in self.stations) and dark >= self.settings.patience:
+                found = f"no server that answers for {dark:.0f} s ({detail})"
+                where = f"servers.{self.name}.urls"
+                raise InputError("recipe", where, found=found, expected="a server that runs; the same command goes on from here")
+            await asyncio.sleep(pause)
+            pause = min(5.0, pause * 1.5)
         station.up = True
-        for other in self.stations:  # what belongs here and waits elsewhere stays there: it may be under way any moment
+        self._hand_over()  # of servers that are still down; calls that belong here and wait elsewhere stay where they are
+        for other in self.stations:
             other.pump()
 
-    def _hand_over(self, station: Station) -> None:
-        if any(other.up for other in self.stations):
-            orphans = list(station.queue)
-            station.queue.clear()
+    def _hand_over(self) -> None:
+        """Nothing waits for a server that is down while another is up."""
+        if any(station.up for station in self.stations):
+            down = [station for station in self.stations if not station.up]
+            orphans = [call for station in down for call in station.queue]
+            for station in down:
+                station.queue.clear()
             self.submit(orphans)
+
+    def close(self) -> None:
+        """Stop everything."""
+        for task in self._tasks:
+            task.cancel()
 
     def _delayed(self, seconds: float, call: Call, avoid: Station | None) -> None:
         asyncio.get_running_loop().call_later(seconds, self._back, call, avoid)

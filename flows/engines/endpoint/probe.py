@@ -7,6 +7,7 @@ A judge's letters are read by the first way that works: `logprob_token_ids` (vLL
 (the 20 likeliest tokens), sampled votes. A server that ignores a field says nothing about it, so every way is judged by what came back.
 """
 
+import asyncio
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -26,7 +27,10 @@ from prefloom.schemas.texts import short, visible
 
 _CHAT = (("system", "You are helpful."), ("user", "Is a rose a flower?"), ("assistant", "Yes."), ("user", "Is a stone?"))
 _WAYS: tuple[ReadMethod, ...] = ("logprob_token_ids", "top_logprobs", "votes")
-_ATTEMPTS = 3
+_ATTEMPTS = 6
+_FEW = 3  # for what a server may not know at all
+_PAUSE = 0.1  # seconds before the second attempt, twice as many before each further one
+_LONGEST = 30.0  # that a server which says 429 gets before the next
 
 
 class Prober:
@@ -36,6 +40,7 @@ class Prober:
         self.name, self.model, self.urls, self.key = name, model, urls, key
         self.timeout = min(timeout, 120.0)
         self.found = Probe(model=model.model, revision=model.revision)
+        self._named: str | None = None  # what the latest reply called its model
 
     async def probe(self, letters: tuple[str, ...]) -> Probe:
         """Ask all that there is to ask. `letters` are those that a judge is to choose from; none for a model that only writes."""
@@ -124,31 +129,26 @@ class Prober:
         """Whether it answers at all, under which name, with how many answers at once, and whether it counts tokens."""
         asked = Request((("user", "Say yes."),), max_tokens=1, temperature=1.0, seed=1)
         try:
-            raw = await self._ask(client, wire.body(asked, self.found, self.model.thinking))
+            await self._ask(client, asked)
         except wire.Refused as error:
             if "max_completion_tokens" not in str(error):
                 raise self._fault(str(error), "a server that answers a chat completion") from None
             self._note(limit="max_completion_tokens")
-            raw = await self._ask(client, wire.body(asked, self.found, self.model.thinking))
         if self.found.template is None and not self.model.thinking:
             await self._hush(client, asked)
-        data = orjson.loads(raw)
-        named = data.get("model")
-        self._note(answers_as=short(visible(named), 200) if isinstance(named, str) and named != self.model.model else None)
-        (reply, *_) = self._read(raw, asked)
+        (reply, *_) = await self._ask(client, asked)
         self._note(metered=reply.prompt_tokens is not None and reply.completion_tokens is not None)
         await self._constraint(client)
         try:
-            several = self._read(await self._ask(client, wire.body(asked, self.found, self.model.thinking, n=2)), asked)
-            self._note(many=len(several) == 2)
-        except wire.Refused:
+            self._note(many=len(await self._ask(client, asked, n=2, attempts=_FEW)) == 2)
+        except (wire.Refused, InputError):
             self._note(many=False)
 
     async def _hush(self, client: Any, asked: Request) -> None:
         """A server that does not show its chat template may still take an order not to think."""
         self._note(switch="reasoning_effort")
         try:
-            await self._ask(client, wire.body(asked, self.found, self.model.thinking))
+            await self._ask(client, asked)
         except (wire.Refused, InputError):
             self._note(switch=None)
 
@@ -157,9 +157,9 @@ class Prober:
         schema = {"type": "object", "properties": {"n": {"enum": [417]}}, "required": ["n"], "additionalProperties": False}
         asked = Request((("user", "Name a colour."),), max_tokens=24, schema=orjson.dumps(schema).decode())
         try:
-            (reply, *_) = self._read(await self._ask(client, wire.body(asked, self.found, self.model.thinking)), asked)
+            (reply, *_) = await self._ask(client, asked, attempts=_FEW)
             self._note(constrained=orjson.loads(reply.text or "") == {"n": 417})
-        except (wire.Refused, orjson.JSONDecodeError):
+        except (wire.Refused, InputError, orjson.JSONDecodeError):
             self._note(constrained=False)
 
     async def _letters(self, client: Any, letters: tuple[str, ...]) -> None:
@@ -173,7 +173,7 @@ class Prober:
                 return
             asked = Request((("user", question),), max_tokens=1, letters=letters)
             try:
-                (reply, *_) = self._read(await self._ask(client, wire.body(asked, self.found, self.model.thinking)), asked)
+                (reply, *_) = await self._ask(client, asked, attempts=_FEW)
             except (wire.Refused, InputError):
                 continue
             got = reply.logprobs or {}
@@ -183,24 +183,33 @@ class Prober:
         found = f"'{self.model.read}', which {self.urls[0]} does not support for this model"
         raise InputError("recipe", f"models.{self.name}.read", found=found, expected="auto, or votes")
 
-    async def _ask(self, client: Any, body: dict[str, Any]) -> bytes:
-        """The bytes of a completion. A server that is busy gets some time."""
-        for left in reversed(range(_ATTEMPTS)):
+    async def _ask(self, client: Any, asked: Request, n: int = 1, attempts: int = _ATTEMPTS) -> list[Reply]:
+        """The answers. A server that is busy, or gives something that is no answer, gets some time."""
+        for attempt in range(attempts):
+            pause = _PAUSE * 2**attempt
             try:
-                return await slow.complete(client, body)
-            except (wire.Transient, wire.Throttled, wire.Unreachable, TimeoutError) as error:
-                if not left:
-                    what = str(error) or f"no reply within {self.timeout:g} s"
-                    raise self._fault(what, "a server that answers a chat completion") from None
+                raw = await slow.complete(client, wire.body(asked, self.found, self.model.thinking, n))
+                self._known(raw)
+                return wire.read(raw, asked, self.found, self.key)
+            except wire.Throttled as error:
+                what, pause = str(error), max(pause, min(_LONGEST, error.seconds or 0.0))
+            except (wire.Transient, wire.Unreachable, TimeoutError) as error:
+                what = str(error) or f"no reply within {self.timeout:g} s"
             except wire.Denied as error:
                 raise self._fault(str(error), "a server that knows this model, and a valid key") from None
-        raise AssertionError("unreachable")
+            if attempt + 1 < attempts:
+                await asyncio.sleep(pause)
+        raise self._fault(what, "a server that answers a chat completion")
 
-    def _read(self, raw: bytes, asked: Request) -> list[Reply]:
+    def _known(self, raw: bytes) -> None:
+        """A name that a server gives its model twice in a row is one of its names."""
         try:
-            return wire.read(raw, asked, self.found)
-        except wire.Transient as error:
-            raise self._fault(str(error), "a chat completion") from None
+            data = orjson.loads(raw)
+        except orjson.JSONDecodeError:
+            return
+        before, self._named = self._named, wire.called(data) if isinstance(data, dict) else None
+        if self._named == before and self._named not in (None, wire.called({"model": self.model.model})):
+            self._note(answers_as=self._named)
 
 
 def _root(url: str) -> str:

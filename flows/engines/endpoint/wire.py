@@ -21,10 +21,15 @@ from prefloom.schemas.texts import short, visible
 
 _MANY = 20  # top_logprobs that servers give at most
 _EXACT = 1e-3  # a log-probability may be above zero by rounding, not by more
+_DAY = 86_400.0  # seconds; a server that wants to be left alone for longer does not mean it
 
 
 class Transient(Exception):  # noqa: N818 - outcomes of a call, not faults of ours
     """A reply that may be better the next time."""
+
+
+class Unavailable(Transient):
+    """A gateway says that there is no server behind it: this call may be unlucky, many of them in a row are not."""
 
 
 class Throttled(Exception):  # noqa: N818
@@ -80,32 +85,34 @@ def _asked_for(request: Request, probe: Probe) -> dict[str, Any]:
     return {"logprobs": True, "top_logprobs": _MANY}
 
 
-def check(status: int, headers: Mapping[str, str], raw: bytes) -> None:
-    """Raise what the status means, unless it is success."""
+def check(status: int, headers: Mapping[str, str], raw: bytes, key: str | None) -> None:
+    """Raise what the status means, unless it is success. Servers quote the key that they were sent: it is in nothing that is raised."""
     if 200 <= status < 300:
         return
-    detail = f"HTTP {status}: {_complaint(raw)}"
+    detail = f"HTTP {status}: {_complaint(raw, key)}"
     if status in (429, 529) or (status == 503 and "retry-after" in headers):
         raise Throttled(detail, _seconds(headers.get("retry-after")))
     if status in (401, 403, 404, 405):
         raise Denied(detail)
+    if status in (502, 503, 504):
+        raise Unavailable(detail)
     if status in (408, 409, 425) or status >= 500 or status < 200:
         raise Transient(detail)
     raise Refused(detail)
 
 
-def read(raw: bytes, request: Request, probe: Probe) -> list[Reply]:
+def read(raw: bytes, request: Request, probe: Probe, key: str | None = None) -> list[Reply]:
     """One Reply for each choice, in their order; the first carries the tokens of the call. Transient if it is no usable completion."""
     try:
         data = orjson.loads(raw)
     except orjson.JSONDecodeError:
-        raise Transient(f"not JSON: {_complaint(raw)}") from None
+        raise Transient(f"not JSON: {_complaint(raw, key)}") from None
     choices = data.get("choices") if isinstance(data, dict) else None
     if not isinstance(choices, list) or not choices or not all(isinstance(c, dict) and isinstance(c.get("message"), dict) for c in choices):
-        raise Transient(f"no completion: {_complaint(raw)}")
-    named = data.get("model")
-    if isinstance(named, str) and named not in (probe.model, probe.answers_as or probe.model):
-        raise Transient(f"answered as model '{short(visible(named), 80)}', not as '{probe.answers_as or probe.model}'")
+        raise Transient(f"no completion: {_complaint(raw, key)}")
+    own = called({"model": probe.model})
+    if (named := called(data)) is not None and named not in (own, probe.answers_as or own):
+        raise Transient(f"answered as model '{short(named, 80)}', not as '{probe.answers_as or own}'")
     logprobs = bool(request.letters and not request.votes)
     ordered = sorted(choices, key=_place)
     replies = [
@@ -118,9 +125,16 @@ def read(raw: bytes, request: Request, probe: Probe) -> list[Reply]:
     return metered(replies, *tokens)
 
 
+def called(data: Mapping[str, Any]) -> str | None:
+    """The name of the model in a reply, fit to be shown and kept."""
+    named = data.get("model")
+    return short(visible(named), 200) if isinstance(named, str) else None
+
+
 def metered(replies: Sequence[Reply], prompt: int | None, completion: int | None, cached: int | None) -> list[Reply]:
     """The replies of one call with its tokens: the first has them all, so that a sum over replies is a sum over calls."""
     rest = None if prompt is None or completion is None else 0
+    cached = None if cached is None or rest is None else min(cached, prompt or 0)  # more than there was would be money back
     counts = [(prompt, completion, cached), *[(rest, rest, None)] * (len(replies) - 1)]
     return [
         Reply(r.text, r.finish_reason, r.logprobs, prompt_tokens=p, completion_tokens=c, cached_tokens=k)
@@ -161,10 +175,11 @@ def _logprobs(choice: Mapping[str, Any], letters: Sequence[str]) -> dict[str, fl
     found: dict[str, float] = {}
     for entry in entries:
         token, value = (entry.get("token"), entry.get("logprob")) if isinstance(entry, dict) else (None, None)
-        if isinstance(token, str) and token in letters and isinstance(value, int | float) and not isinstance(value, bool):
-            if not math.isfinite(value) or value > _EXACT:
-                raise Transient(f"a log-probability of {value}")
-            found[token] = round(min(0.0, value), 4)
+        if isinstance(token, str) and token in letters:
+            if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value) or value > _EXACT:
+                raise Transient(f"a log-probability of {short(visible(str(value)), 40)}")
+            # Two tokens may read alike, such as a letter and its byte; the likelier one is meant.
+            found[token] = max(found.get(token, -math.inf), round(min(0.0, value), 4))
     return found
 
 
@@ -180,18 +195,19 @@ def _seconds(value: str | None) -> float | None:
         seconds = float(value)
     except ValueError:
         try:
-            seconds = parsedate_to_datetime(value).timestamp() - time.time()
+            seconds = max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
         except (ValueError, OverflowError):
             return None
-    return max(0.0, seconds) if math.isfinite(seconds) else None
+    return seconds if 0 <= seconds <= _DAY else None
 
 
-def _complaint(raw: bytes) -> str:
+def _complaint(raw: bytes, key: str | None) -> str:
     """What the server said, in a line that is safe to show."""
-    text = raw[:4000].decode("utf-8", "replace")
+    text = raw[:8000].decode("utf-8", "replace")
     try:
         error = orjson.loads(raw)["error"]
         text = error["message"] if isinstance(error, dict) else error
     except (orjson.JSONDecodeError, KeyError, TypeError):
         pass
-    return short(" ".join(visible(str(text)).split()), 300) or "nothing"
+    said = str(text).replace(key, "[key]") if key else str(text)
+    return short(" ".join(visible(said[:4000]).split()), 300) or "nothing"
