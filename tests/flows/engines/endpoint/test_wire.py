@@ -23,8 +23,9 @@ def entry(token: Any, logprob: Any) -> dict[str, Any]:
     return {"token": token, "logprob": logprob, "bytes": None}
 
 
-def choice(text: Any = "A", entries: Any = (entry("A", -0.25), entry("B", -1.5)), **fields: Any) -> dict[str, Any]:
-    logprobs = {"content": [entry(text, -0.25) | {"top_logprobs": list(entries)}]}
+def choice(text: Any = "A", entries: Any = None, **fields: Any) -> dict[str, Any]:
+    given = [entry("A", -0.25), entry("B", -1.5)] if entries is None else entries
+    logprobs = {"content": [entry(text, -0.25) | {"top_logprobs": given}]}
     return {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop", "logprobs": logprobs} | fields
 
 
