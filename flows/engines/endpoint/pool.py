@@ -28,6 +28,7 @@ from prefloom.schemas.serving import Server
 
 _FIRST = 0.5  # seconds between the first two attempts, about; twice as many between the next
 _LONGEST = 30.0  # at most
+_LOOK = 0.25  # seconds until a server that was lost is looked for once more, half as many again each time
 _GONE = 8  # gateways' errors in a row until the server behind it is taken to be down
 _DENIALS = 20  # replies in a row that deny the key or the model until it is taken to be meant for all
 
@@ -212,7 +213,7 @@ class Pool:
         self._hand_over()
 
     async def _watch(self, station: Station, detail: str) -> None:
-        clock, pause = asyncio.get_running_loop().time, 0.25
+        clock, pause = asyncio.get_running_loop().time, _LOOK
         while not await self._revive(station):
             dark = clock() - self._up_at  # seconds since one of them was up
             if not any(other.up for other in self.stations) and dark >= self.settings.patience:

@@ -196,7 +196,9 @@ class Prober:
             except (wire.Transient, wire.Unreachable, TimeoutError) as error:
                 what = str(error) or f"no reply within {self.timeout:g} s"
             except wire.Denied as error:
-                raise self._fault(str(error), "a server that knows this model, and a valid key") from None
+                what = str(error)
+                if attempt + 1 >= _FEW:
+                    raise self._fault(what, "a server that knows this model, and a valid key") from None
             if attempt + 1 < attempts:
                 await asyncio.sleep(pause)
         raise self._fault(what, "a server that answers a chat completion")

@@ -1,5 +1,6 @@
 """Several servers: who gets a call, what happens when one dies, when all do, and when they come back."""
 
+import asyncio
 import threading
 import time
 from collections.abc import Iterator
@@ -11,8 +12,10 @@ from prefloom.flows.dataset.run import Run
 from prefloom.flows.engines.asking import asking
 from prefloom.flows.engines.endpoint import pool
 from prefloom.flows.engines.endpoint.engine import Endpoint
+from prefloom.flows.engines.endpoint.pool import Pool, Station
 from prefloom.flows.engines.protocol import Reply
 from prefloom.schemas.errors import InputError
+from prefloom.schemas.serving import Server
 from tests.flows.engines.endpoint.conversation import answers, endpoint, questions, tasks
 from tests.helpers import resolved
 from tests.stand_in import StandIn, stand_in
@@ -28,6 +31,7 @@ def two() -> Iterator[tuple[StandIn, StandIn]]:
 def servers(two: tuple[StandIn, StandIn], monkeypatch: pytest.MonkeyPatch) -> tuple[StandIn, StandIn]:
     """Two servers that run, with nothing counted."""
     monkeypatch.setattr(pool, "_FIRST", 0.02)
+    monkeypatch.setattr(pool, "_LOOK", 0.05)
     for server in two:
         if server.process.poll() is not None:
             server.start()
@@ -86,14 +90,14 @@ def test_a_server_that_comes_back_is_asked_again(servers: tuple[StandIn, StandIn
     first.kill()
     again = threading.Timer(0.4, first.start)
     again.start()
-    assert complete(answers(endpoint(first, second, concurrency=4), questions(500, groups=100)))
+    assert complete(answers(endpoint(first, second, concurrency=4), questions(250, groups=100)))
     again.join()
     assert first.stats()["answered"] == 0, "what was handed over stays"
     engine = endpoint(first, second, concurrency=4)
     first.kill()
     list(engine.answer(questions(20, groups=20), lambda: False))
     first.start()
-    time.sleep(1.2)
+    time.sleep(0.8)
     list(engine.answer(questions(20, groups=20, tag="later"), lambda: False))
     engine.close()
     assert first.stats()["answered"] > 3
@@ -151,17 +155,28 @@ def test_without_any_server_it_ends_when_patience_does(servers: tuple[StandIn, S
     assert second.stats()["answered"] == 200 - from_journal
 
 
-def test_patience_is_for_all_servers_at_once(servers: tuple[StandIn, StandIn]) -> None:
-    first, second = servers
-    first.kill()
+def test_patience_is_for_all_servers_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "_LOOK", 0.01)
+    settings, running, told = Server(urls=["http://a/v1", "http://b/v1"], patience=0.3), set[str](), list[BaseException]()
 
-    def later() -> None:
-        time.sleep(0.9)  # longer than the patience: one of them runs
-        second.kill()
-        time.sleep(0.3)  # shorter
-        second.start()
+    async def revive(station: Station) -> bool:
+        return station.url in running
 
-    storm = threading.Thread(target=later)
-    storm.start()
-    assert complete(answers(endpoint(first, second, concurrency=4, patience=0.8), questions(400, groups=40)))
-    storm.join()
+    async def story() -> None:
+        servers = Pool("judge", settings, revive, told.append)
+        servers.stations = a, b = [Station(servers, url) for url in settings.urls]
+        servers.lost(a, "gone")
+        await asyncio.sleep(0.5)  # for longer than the patience, but the other runs
+        servers.lost(b, "gone")
+        await asyncio.sleep(0.1)
+        running.add(b.url)
+        await asyncio.sleep(0.3)
+        assert (a.up, b.up, told) == (False, True, [])
+        running.clear()
+        servers.lost(b, "gone")
+        await asyncio.sleep(0.7)
+        assert told
+        servers.close()
+
+    asyncio.run(story())
+    assert "no server that answers for 0 s (gone)" in str(told[0])
