@@ -13,12 +13,11 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
-import openai
 
-from prefloom.flows.engines.endpoint import client, flood, wire
+from prefloom.flows.engines.endpoint import flood, wire
 from prefloom.flows.engines.endpoint.ballot import Ballot
 from prefloom.flows.engines.endpoint.loop import Job, loop, on_loop
 from prefloom.flows.engines.endpoint.pool import Call, Pool, Station
@@ -28,6 +27,9 @@ from prefloom.schemas.errors import InputError
 from prefloom.schemas.models import EndpointModel
 from prefloom.schemas.probe import Probe
 from prefloom.schemas.serving import Server
+
+if TYPE_CHECKING:
+    import openai
 
 _AT_ONCE = 64  # answers asked for in one call at most
 
@@ -205,6 +207,8 @@ class Endpoint:
             ranks = self.server.vllm.data_parallel if self.server.vllm else 1
             headers = {"X-data-parallel-rank": str(hash_of(request.group) % ranks)} if ranks > 1 else None
             return await flood.post(self._session, f"{station.url}/chat/completions", body, headers, self._key)
+        from prefloom.flows.engines.endpoint import client  # half a second of imports that a flood does without
+
         if station.url not in self._clients:
             self._clients[station.url] = client.open_client(station.url, self._key, self.server.timeout)
         return await client.complete(self._clients[station.url], body)

@@ -15,7 +15,6 @@ from prefloom.flows.dataset.run import Run
 from prefloom.flows.engines.endpoint import metrics
 from prefloom.flows.engines.endpoint.engine import Endpoint, key_of
 from prefloom.flows.engines.endpoint.loop import on_loop
-from prefloom.flows.engines.endpoint.probe import Prober
 from prefloom.flows.engines.vllm import serving
 from prefloom.schemas.errors import InputError
 from prefloom.schemas.models import EndpointModel
@@ -55,6 +54,8 @@ def introduce(run: Run, name: str, letters: tuple[str, ...]) -> Probe:
     model, server = engine.model, engine.server
     if server.vllm and engine.probe and (engine.probe.read or not letters):
         return engine.probe
+    from prefloom.flows.engines.endpoint.probe import Prober  # with the openai client: half a second of imports
+
     prober = Prober(name, model, engine.urls(), key_of(name, server), server.timeout)
     found = on_loop(prober.probe(letters))
     if server.vllm:
