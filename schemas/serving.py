@@ -101,6 +101,6 @@ class Server(Section):
     def _one_kind(self) -> Self:
         if bool(self.urls) == (self.vllm is not None):
             raise ValueError("name exactly one of urls (servers that run) and vllm (a server to start)")
-        if self.floor > self.concurrency:
+        if self.floor > self.concurrency and "floor" in self.model_fields_set:
             raise ValueError(f"floor {self.floor} is above concurrency {self.concurrency}")
         return self

@@ -94,6 +94,9 @@ class Session:
             segment = self._segment = self._segment or self._journal.segment()
 
             def stop() -> bool:
+                nonlocal over
+                if over is None and not self._engine.free:
+                    over = self._ledger.over()  # other shards spend too
                 return over is not None or STOPPING.is_set()
 
             for batch in self._engine.answer([request for _, _, request in calls], stop):
@@ -106,10 +109,9 @@ class Session:
                 self.unanswered -= len(answered)
                 if not self._engine.free:
                     self._ledger.charge(self.model, used)
-                    over = self._ledger.over()
                 self.changed()
         left, self.unanswered = self.unanswered, 0
-        if over is not None:
+        if over is not None and left:
             raise over
         if STOPPING.is_set() and left:
             raise StoppedError("the build was interrupted")

@@ -50,10 +50,12 @@ class Endpoint:
 
     @property
     def identity(self) -> str:
-        """<model>@<revision>-<hash of chat template and tokenizer>; what a server does not tell is called unknown."""
+        """<model>@<revision>-<hash of chat template and tokenizer>, and how it is read if by votes; what no server tells is called unknown."""
         stated = (self.probe and self.probe.revision) or self.model.revision or "unstated"
         template = "unprobed" if self.probe is None else self.probe.template or "unknown"
-        return f"{self.model.model}@{stated}-{template}" + ("+thinking" if self.model.thinking else "")
+        # What votes say is not what log-probabilities say: no table holds both.
+        told = ("+thinking" if self.model.thinking else "") + (f"+{self.votes}votes" if self.votes else "")
+        return f"{self.model.model}@{stated}-{template}{told}"
 
     @property
     def in_flight(self) -> int:

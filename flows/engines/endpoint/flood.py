@@ -4,6 +4,7 @@ raw = await post(session, "http://127.0.0.1:8000/v1/chat/completions", body)    
 """
 
 from typing import Any
+from urllib.request import getproxies
 
 import aiohttp
 import orjson
@@ -18,7 +19,10 @@ def open_session(key: str | None, timeout: float) -> aiohttp.ClientSession:
     headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {key}"} if key else {})
     # vLLM closes a connection after five idle seconds; one that is closed while we send on it costs a repeated call.
     limits = aiohttp.ClientTimeout(total=timeout, sock_connect=min(timeout / 2, 30))
-    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=4), headers=headers, timeout=limits)
+    proxied = bool(getproxies())  # as the openai client does; looked up for each call, so only where there is one
+    return aiohttp.ClientSession(
+        trust_env=proxied, connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=4), headers=headers, timeout=limits
+    )
 
 
 async def post(

@@ -55,7 +55,7 @@ class Station:
         settings = pool.settings
         self.pool, self.url = pool, url
         self.queue: deque[Call] = deque()
-        self.limit = Adaptive(settings.floor, settings.concurrency, settings.timeout)
+        self.limit = Adaptive(min(settings.floor, settings.concurrency), settings.concurrency, settings.timeout)
         self.up, self.workers, self.answered = True, 0, False
         self.gone = 0  # gateway errors since the last other reply
         self._requests = _per_minute(settings.requests_per_minute)
