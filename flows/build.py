@@ -139,7 +139,7 @@ class Build:
         stage_hash = freshness.current_hash(self.run, stage, self.uses)
         assert stage_hash is not None, f"{name} runs before its parents are done"
         stages.begin(self.run, stage, stage_hash, discard=retry)
-        report = self.done[name] = with_calls_ahead(ahead, self._shards(stage, step, stage_hash, retry, whole=whole))
+        report = self.done[name] = with_calls_ahead(ahead, self._shards(stage, step, stage_hash, retry and not ahead, whole=whole))
         finished = stages.finish(self.run, stage, stage_hash, report)
         executions.note_stage(self.run, name, report, self.prefill)
         prices = recipe.prices
@@ -168,13 +168,13 @@ class Build:
         """Get to know the stage's models. Of several that share a GPU each is asked for all it has to say before the next is served."""
         recipe, reports = self.run.resolved.recipe, []
         models = stage.models(recipe)
+        in_turn = len(models) > 1 and any((server := recipe.servers.get(name)) and server.vllm for name in models)
         for name in models:
-            if isinstance(recipe.models[name], EndpointModel):
-                if name not in self.introduced:
-                    self._introduce(name)
-                if recipe.servers[name].vllm and len(models) > 1:
-                    logger.info("%-12s asking %s", stage.name, name)
-                    reports.append(self._shards(stage, step, "", retry, only=name))
+            if isinstance(recipe.models[name], EndpointModel) and name not in self.introduced:
+                self._introduce(name)
+            if in_turn:
+                logger.info("%-12s asking %s", stage.name, name)
+                reports.append(self._shards(stage, step, "", retry, only=name))
         return reports
 
     def _introduce(self, name: str) -> None:
@@ -182,7 +182,9 @@ class Build:
         probe = introduce(self.run, name, LETTERS if judge else ())
         self.introduced.add(name)
         self.uses = freshness.materials(self.run)
-        logger.info("%-12s %s", name, probe.describe())
+        settings = self.run.resolved.recipe.models[name]
+        why = ", for it gives no log-probabilities" if probe.read == "votes" and getattr(settings, "read", "") == "auto" else ""
+        logger.info("%-12s %s%s", name, probe.describe(), why)
 
     def _seal(self, stage: stages.Stage) -> None:
         """Before a stage, fold in what killed builds journaled; after it, what this one did."""

@@ -66,7 +66,7 @@ class Manifest(_Entry):
     parents: list[str] = Field(description="sha256 of every input file")
     templates: dict[str, str]
     models: dict[str, str]
-    probes: dict[str, Probe] = Field(description="Model -> what its servers showed, for those that were asked over a network")
+    probes: dict[str, Probe] = Field(default={}, description="Model -> what its servers showed, for those that were asked over a network")
     versions: dict[str, str]
     stages: dict[str, StageEntry]
 

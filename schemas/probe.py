@@ -46,7 +46,7 @@ class Probe(BaseModel):
         """`vllm 0.32.0, letters by logprob_token_ids, mass 0.9991`."""
         said = [" ".join(part for part in (self.server, self.version) if part) or "a server that does not say what it is"]
         if self.read:
-            said.append(f"letters by {self.read}" + (", for it gives no log-probabilities" if self.read == "votes" else ""))
+            said.append(f"letters by {self.read}")
         if self.mass is not None:
             said.append(f"mass {self.mass:.4f}" + (": it would rather say something else" if self.mass < _LOW else ""))
         return ", ".join(said)

@@ -297,6 +297,8 @@ class Recipe(Section):
         for name in asked:
             if name not in self.models:
                 raise ValueError(f"no model '{name}' under models; {nearest(name, self.models)}")
+        if idle := [name for name in self.servers if not isinstance(self.models[name], EndpointModel)]:
+            raise ValueError(f"servers.{idle[0]} serves nobody: that model has engine {self.models[idle[0]].engine}")
         unpriced = [name for name in asked if isinstance(self.models[name], EndpointModel) and name not in self.prices]
         if self.limits.spend is not None and unpriced:
             raise ValueError(f"limits.spend needs to know what every model costs, and there is no prices.{unpriced[0]}")

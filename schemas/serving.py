@@ -28,12 +28,15 @@ RESERVED: dict[str, str] = {
     "-tp": "the field `tensor_parallel`",
     "--enable-lora": "the field `adapters`",
     "--lora-modules": "the field `adapters`",
+    "--hf-token": "a recipe is kept with the data; set HF_TOKEN in the environment of the build",
 }
 _SECRET = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS)$", re.IGNORECASE)
 
 
 def _allowed(arguments: list[str]) -> list[str]:
     for argument in arguments:
+        if "\0" in argument:
+            raise ValueError("an argument cannot hold a NUL")
         name = argument.split("=")[0].replace("_", "-")
         for reserved, instead in RESERVED.items():
             if name == reserved or (len(name) > 4 and reserved.startswith(name)):
@@ -42,7 +45,9 @@ def _allowed(arguments: list[str]) -> list[str]:
 
 
 def _no_secrets(environment: dict[str, str]) -> dict[str, str]:
-    for name in environment:
+    for name, value in environment.items():
+        if "\0" in name + value or "=" in name:
+            raise ValueError(f"{name!r} cannot be set as a variable")
         if _SECRET.search(name):
             raise ValueError(f"`{name}` looks like a secret, and a recipe is kept with the data; set it in the environment of the build")
     return environment
@@ -50,11 +55,22 @@ def _no_secrets(environment: dict[str, str]) -> dict[str, str]:
 
 def _url(value: str) -> str:
     parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        fits = parts.scheme in ("http", "https") and parts.hostname and parts.hostname.encode("idna") and parts.port != 0
+    except ValueError:  # of the port, or of a name that no server can have
+        fits = False
+    if not fits or not value.isprintable() or " " in value:
         raise ValueError(f"{value!r} is no http:// or https:// address")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ValueError("an address is stored with every run: keys and passwords belong into an environment variable (`key` names it)")
     return value.rstrip("/")
+
+
+def _variable(name: str) -> str:
+    # Not quoted: what stands here by mistake is the key itself.
+    if not re.fullmatch(r"[A-Z_][A-Z0-9_]{0,63}", name):
+        raise ValueError("no name of an environment variable (capital letters, digits, _); the key itself never stands in a recipe")
+    return name
 
 
 class Adapter(Section):
@@ -88,7 +104,7 @@ class Server(Section):
         default=[], description="Base URLs (…/v1) of servers that all serve this model"
     )
     vllm: Vllm | None = Field(default=None, description="A server that prefloom starts itself, in place of `urls`")
-    key: str | None = Field(default=None, pattern=r"^[A-Za-z_]\w*$", description="Environment variable that holds the API key")
+    key: Annotated[str, AfterValidator(_variable)] | None = Field(default=None, description="Environment variable that holds the API key")
     concurrency: int = Field(default=256, ge=1, le=65_536, description="Requests in flight at each server, at most")
     floor: int = Field(default=4, ge=1, le=65_536, description="Requests in flight at each server, at least, however slow it is")
     requests_per_minute: Count | None = Field(default=None, description="Cap for each server")

@@ -39,7 +39,7 @@ class Ledger:
         with named(self._path):
             file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
             try:
-                os.write(file, _LINE.dump_json({model: usage}) + b"\n")
+                os.write(file, b"\n" + _LINE.dump_json({model: usage}) + b"\n")  # a line that a kill tore must not take this one along
             finally:
                 os.close(file)
 
@@ -68,8 +68,8 @@ class Ledger:
             return InputError("recipe", "limits.spend", found=found, expected="servers that tell, or no limit on spending")
         if spent < self._limit:
             return None
-        expected = f"more than {money(self._limit)} to go on; every answer so far is kept"
-        return InputError("recipe", "limits.spend", found=f"{money(spent)} spent", expected=expected)
+        expected = "a higher limit (--set limits.spend=…) to go on from here; every answer is kept"
+        return InputError("recipe", "limits.spend", found=f"{money(spent)} of {money(self._limit)} spent", expected=expected)
 
 
 def _read(line: bytes) -> Usages | None:

@@ -15,6 +15,7 @@ from prefloom.flows.dataset.journal import Journal
 from prefloom.flows.dataset.plain import load_yaml
 from prefloom.flows.dataset.store import Store
 from prefloom.schemas.errors import InputError
+from prefloom.schemas.ids import content_hash
 from prefloom.schemas.recipe import Resolved
 
 RECIPE = "recipe.resolved.yaml"
@@ -61,4 +62,6 @@ class Run:
     def journal(self, identity: str) -> Journal:
         """The journal of a model; its folder is the identity with anything unusual replaced."""
         name = "".join(c if c.isalnum() or c in "-_.@" else "_" for c in identity)
+        if len(name) > 150:
+            name = f"{name[:100]}-{content_hash(identity, size=6)}"
         return Journal(self.folder.parent.parent / "journal" / name)

@@ -112,7 +112,7 @@ class Session:
                 self.changed()
         left, self.unanswered = self.unanswered, 0
         if over is not None and left:
-            raise over
+            raise self._ledger.over() or over  # with all that was in flight
         if STOPPING.is_set() and left:
             raise StoppedError("the build was interrupted")
 

@@ -47,7 +47,7 @@ def paid(run: Path) -> tuple[Decimal, int]:
 def stopped(ended: Ended, kitchen: Kitchen, limit: float) -> tuple[Decimal, int]:
     """Hold a build to what a spent budget promises; (dollars, calls) paid."""
     assert ended.code == 2, ended.err
-    assert re.fullmatch(r"prefloom: recipe: limits\.spend: found \$[\d.]+ spent; expected more than \$[\d.]+ to go on; .+\n", ended.err)
+    assert re.fullmatch(r"prefloom: recipe: limits\.spend: found \$[\d.]+ of \$[\d.]+ spent; expected a higher limit .+\n", ended.err)
     assert "Traceback" not in ended.out + ended.err
     run = kitchen.run()
     assert not (run / "manifest.json").exists()

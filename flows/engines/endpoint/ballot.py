@@ -34,8 +34,10 @@ class Ballot:
         """What it came to."""
         replies = self._replies
         prompt, completion, cached = (_sum(getattr(r, f"{kind}_tokens") for r in replies) for kind in ("prompt", "completion", "cached"))
-        if self.failed:
-            return next(reply for reply in replies if reply.error is not None)
+        if self.failed:  # the others were paid for all the same
+            prompt, completion = (sum(getattr(r, f"{kind}_tokens") or 0 for r in replies) for kind in ("prompt", "completion"))
+            error = next(reply.error for reply in replies if reply.error is not None)
+            return Reply(error=error, prompt_tokens=prompt or None, completion_tokens=completion if prompt else None)
         counts = Counter(wire.choice_of(reply.text, letters) for reply in replies)
         votes = {letter: counts[letter] for letter in (*letters, "") if counts[letter]}
         known = None not in (prompt, completion)

@@ -10,6 +10,7 @@ import aiohttp
 import openai
 
 from prefloom.flows.engines.endpoint import wire
+from prefloom.flows.engines.endpoint.flood import through_proxy
 
 _NO_KEY = "none"  # the client wants one also where the server does not
 _OWN = ("model", "messages")  # what the client names itself; the rest goes into the body as it is
@@ -20,7 +21,7 @@ def open_client(url: str, key: str | None, timeout: float) -> openai.AsyncOpenAI
     # As in flood.py: no end to connections, since waiting for one would count as the server's time, and none is kept for long.
     limits = type(openai.DEFAULT_CONNECTION_LIMITS)(max_connections=0, keepalive_expiry=4.0)
     wait = openai.Timeout(timeout, connect=min(timeout / 2, 30))
-    transport = openai.DefaultAioHttpClient(timeout=wait, limits=limits)
+    transport = openai.DefaultAioHttpClient(timeout=wait, limits=limits, follow_redirects=False, trust_env=through_proxy(url))
     return openai.AsyncOpenAI(base_url=url, api_key=key or _NO_KEY, max_retries=0, timeout=wait, http_client=transport)
 
 
@@ -32,13 +33,13 @@ async def complete(client: openai.AsyncOpenAI, body: dict[str, Any]) -> bytes:
             response = await client.chat.completions.with_raw_response.create(
                 model=body["model"], messages=body["messages"], extra_body=rest
             )
-    except openai.APIConnectionError as error:
+    except (openai.APIConnectionError, UnicodeError) as error:
         raise _meaning(error) from None
     except openai.APIStatusError as error:
         headers = {name.lower(): value for name, value in error.response.headers.items()}
         wire.check(error.status_code, headers, error.response.content, None if client.api_key == _NO_KEY else client.api_key)
         raise wire.Transient(f"HTTP {error.status_code}") from None
-    return response.content
+    return wire.scrub(response.content, None if client.api_key == _NO_KEY else client.api_key)
 
 
 def _meaning(error: BaseException) -> Exception:

@@ -50,7 +50,7 @@ class Endpoint:
 
     @property
     def identity(self) -> str:
-        """<model>@<revision>-<hash of chat template and tokenizer>, and how it is read if by votes; what no server tells is called unknown."""
+        """<model>@<revision>-<hash of chat template and tokenizer>; what no server tells is called unknown."""
         stated = (self.probe and self.probe.revision) or self.model.revision or "unstated"
         template = "unprobed" if self.probe is None else self.probe.template or "unknown"
         # What votes say is not what log-probabilities say: no table holds both.
@@ -74,10 +74,10 @@ class Endpoint:
         job = Job(len(requests), self.server.timeout + 5)
         with self._guard:
             pool = self._pool = self._pool or on_loop(self._open())
-            if pool.error:
-                raise pool.error
             self._jobs.add(job)
         try:
+            if pool.error:
+                raise pool.error
             loop().call_soon_threadsafe(pool.submit, self._calls(job, requests))
             yield from job.batches(stop)
         finally:
@@ -99,7 +99,7 @@ class Endpoint:
         self._key = key_of(self.name, self.server) or ""
         pool = Pool(self.name, self.server, self._revive, self._fail)
         pool.stations = [Station(pool, url) for url in await asyncio.to_thread(self.urls)]
-        self._session = flood.open_session(self._key, self.server.timeout)
+        self._session = flood.open_session(pool.stations[0].url, self._key, self.server.timeout)
         return pool
 
     async def _close(self) -> None:

@@ -56,7 +56,7 @@ def introduce(run: Run, name: str, letters: tuple[str, ...]) -> Probe:
         return engine.probe
     from prefloom.flows.engines.endpoint.probe import Prober  # with the openai client: half a second of imports
 
-    prober = Prober(name, model, engine.urls(), key_of(name, server), server.timeout)
+    prober = Prober(name, model, engine.urls(), key_of(name, server), server.timeout, server.patience)
     found = on_loop(prober.probe(letters))
     if server.vllm:
         found = found.model_copy(update={"revision": _revision(model, server)})
@@ -91,12 +91,12 @@ def _counters(run: Run, name: str) -> dict[str, metrics.Counters]:
 
 def close_all() -> None:
     """Let go of every connection, and stop every server that was started."""
+    serving.stop_all()
     with _GUARD:
         for engine in _ENGINES.values():
             engine.close()
         _ENGINES.clear()
         _OURS.clear()
-    serving.stop_all()
 
 
 def _settings(run: Run, name: str) -> tuple[EndpointModel, Server]:

@@ -12,6 +12,7 @@ are all down or always say 429.
 
 import asyncio
 import hashlib
+import logging
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
@@ -26,6 +27,7 @@ from prefloom.flows.engines.protocol import Reply
 from prefloom.schemas.errors import InputError
 from prefloom.schemas.serving import Server
 
+_log = logging.getLogger("prefloom")
 _FIRST = 0.5  # seconds between the first two attempts, about; twice as many between the next
 _LONGEST = 30.0  # at most
 _LOOK = 0.25  # seconds until a server that was lost is looked for once more, half as many again each time
@@ -209,6 +211,7 @@ class Pool:
         if station.up:
             station.up = False
             self._up_at = asyncio.get_running_loop().time()
+            _log.info("%-12s %s does not answer; waiting up to %g s if it is the last", self.name, station.url, self.settings.patience)
             self.spawn(self._watch(station, detail))
         self._hand_over()
 
@@ -223,6 +226,7 @@ class Pool:
             await asyncio.sleep(pause)
             pause = min(5.0, pause * 1.5)
         station.up = True
+        _log.info("%-12s %s answers again", self.name, station.url)
         self._hand_over()  # of servers that are still down; calls that belong here and wait elsewhere stay where they are
         for other in self.stations:
             other.pump()

@@ -10,20 +10,20 @@ A judge's letters are read by the first way that works: `logprob_token_ids` (vLL
 import asyncio
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
 import orjson
 
 from prefloom.flows.engines.endpoint import client as slow
-from prefloom.flows.engines.endpoint import wire
+from prefloom.flows.engines.endpoint import flood, wire
 from prefloom.flows.engines.endpoint.flood import open_session
 from prefloom.flows.engines.protocol import Reply, Request
 from prefloom.schemas.errors import InputError, nearest
 from prefloom.schemas.ids import content_hash
 from prefloom.schemas.models import EndpointModel, ReadMethod
 from prefloom.schemas.probe import Probe
-from prefloom.schemas.texts import short, visible
 
 _CHAT = (("system", "You are helpful."), ("user", "Is a rose a flower?"), ("assistant", "Yes."), ("user", "Is a stone?"))
 _WAYS: tuple[ReadMethod, ...] = ("logprob_token_ids", "top_logprobs", "votes")
@@ -36,15 +36,17 @@ _LONGEST = 30.0  # that a server which says 429 gets before the next
 class Prober:
     """One conversation with the servers of a model."""
 
-    def __init__(self, name: str, model: EndpointModel, urls: Sequence[str], key: str | None, timeout: float) -> None:
+    def __init__(
+        self, name: str, model: EndpointModel, urls: Sequence[str], key: str | None, timeout: float, patience: float = 60.0
+    ) -> None:
         self.name, self.model, self.urls, self.key = name, model, urls, key
-        self.timeout = min(timeout, 120.0)
+        self.timeout, self.patience = min(timeout, 120.0), patience
         self.found = Probe(model=model.model, revision=model.revision)
         self._named: str | None = None  # what the latest reply called its model
 
     async def probe(self, letters: tuple[str, ...]) -> Probe:
         """Ask all that there is to ask. `letters` are those that a judge is to choose from; none for a model that only writes."""
-        async with open_session(self.key, self.timeout) as session:
+        async with open_session(self.urls[0], self.key, self.timeout) as session:
             for url in self.urls:
                 await self._models(session, url)
             await self._version(session)
@@ -82,12 +84,12 @@ class Prober:
         if self.model.model in models and isinstance(longest := models[self.model.model].get("max_model_len"), int):
             self._note(max_model_len=longest)
         if self.model.model in models and isinstance(owner := models[self.model.model].get("owned_by"), str):
-            self._note(server=short(visible(owner), 40))
+            self._note(server=wire.line(owner, 40))
 
     async def _version(self, session: aiohttp.ClientSession) -> None:
         status, data = await self._get(session, f"{_root(self.urls[0])}/version")
         if status == 200 and isinstance(data, dict) and isinstance(data.get("version"), str):
-            self._note(version=short(visible(data["version"]), 80))
+            self._note(version=wire.line(data["version"], 80))
 
     async def _template(self, session: aiohttp.ClientSession, letters: Sequence[str]) -> None:
         """What a conversation becomes, and what the letters are, in the model's own tokens (vLLM tells)."""
@@ -109,21 +111,29 @@ class Prober:
 
     async def _tokens(self, session: aiohttp.ClientSession, asked: dict[str, Any]) -> list[int] | None:
         status, data = await self._get(session, f"{_root(self.urls[0])}/tokenize", asked)
+        if status == 429 or (status >= 500 and status != 501) or (status == 200 and data is None):
+            # Not to know the template is to be another model, whose answers are all asked again.
+            raise self._fault(f"HTTP {status} from /tokenize", "a server that is ready; try again")
         tokens = data.get("tokens") if status == 200 and isinstance(data, dict) else None
-        return tokens if isinstance(tokens, list) and all(isinstance(token, int) for token in tokens) else None
+        return tokens if isinstance(tokens, list) and all(type(token) is int and token >= 0 for token in tokens) else None
 
     async def _get(self, session: aiohttp.ClientSession, url: str, asked: dict[str, Any] | None = None) -> tuple[int, Any]:
-        """(status, JSON or None) of a GET, or of a POST of what is asked."""
+        """(status, JSON or None) of a GET, or of a POST of what is asked. A server that is busy gets some time."""
         method, body = ("GET", None) if asked is None else ("POST", orjson.dumps(asked))
-        try:
-            async with session.request(method, url, data=body, allow_redirects=False) as response:
-                raw = await response.read()
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise self._fault(f"{url}: {error or type(error).__name__}", "a server that runs there") from None
-        try:
-            return response.status, orjson.loads(raw)
-        except orjson.JSONDecodeError:
-            return response.status, None
+        for attempt in range(_ATTEMPTS):
+            try:
+                async with session.request(method, url, data=body, allow_redirects=False) as response:
+                    raw = wire.scrub(await flood.whole(response), self.key)
+            except (aiohttp.ClientError, OSError, TimeoutError, UnicodeError, wire.Transient) as error:
+                if attempt + 1 < _ATTEMPTS and not isinstance(error, wire.Transient | UnicodeError):
+                    await asyncio.sleep(_PAUSE * 2**attempt)  # one that is being started again
+                    continue
+                raise self._fault(f"{url}: {error or type(error).__name__}", "a server that runs there") from None
+            status, data = response.status, _json(raw)
+            if not (status in (429, 502, 503, 504) or (status == 200 and data is None)):
+                break
+            await asyncio.sleep(_PAUSE * 2**attempt)
+        return status, data
 
     async def _answers(self, client: Any) -> None:
         """Whether it answers at all, under which name, with how many answers at once, and whether it counts tokens."""
@@ -174,8 +184,11 @@ class Prober:
                 return
             asked = Request((("user", question),), max_tokens=1, letters=letters)
             try:
-                (reply, *_) = await self._ask(client, asked, attempts=_FEW)
-            except (wire.Refused, InputError):
+                (reply, *_) = await self._ask(client, asked)
+            except (wire.Refused, wire.Unread):
+                continue
+            except InputError:
+                await self._ask(client, replace(asked, letters=()))  # is it this way that does not work, or the whole server?
                 continue
             got = reply.logprobs or {}
             if got.keys() == set(letters) or (way == "top_logprobs" and got):
@@ -186,23 +199,32 @@ class Prober:
 
     async def _ask(self, client: Any, asked: Request, n: int = 1, attempts: int = _ATTEMPTS) -> list[Reply]:
         """The answers. A server that is busy, or gives something that is no answer, gets some time."""
-        for attempt in range(attempts):
+        attempt, waited = 0, 0.0
+        while True:
             pause = _PAUSE * 2**attempt
             try:
                 raw = await slow.complete(client, wire.body(asked, self.found, self.model.thinking, n))
                 self._known(raw)
                 return wire.read(raw, asked, self.found, self.key)
             except wire.Throttled as error:
-                what, pause = str(error), max(pause, min(_LONGEST, error.seconds or 0.0))
+                what = str(error)
+                if waited < self.patience:
+                    await asyncio.sleep(pause := min(_LONGEST, max(error.seconds or 0.0, 0.25 + waited / 2)))
+                    waited += pause
+                    continue
+            except wire.Unread:
+                if attempt + 1 >= _FEW:
+                    raise
             except (wire.Transient, wire.Unreachable, TimeoutError) as error:
                 what = str(error) or f"no reply within {self.timeout:g} s"
             except wire.Denied as error:
                 what = str(error)
                 if attempt + 1 >= _FEW:
                     raise self._fault(what, "a server that knows this model, and a valid key") from None
-            if attempt + 1 < attempts:
-                await asyncio.sleep(pause)
-        raise self._fault(what, "a server that answers a chat completion")
+            attempt += 1
+            if attempt >= attempts:
+                raise self._fault(what, "a server that answers a chat completion")
+            await asyncio.sleep(pause)
 
     def _known(self, raw: bytes) -> None:
         """A name that a server gives its model twice in a row is one of its names."""
@@ -213,6 +235,13 @@ class Prober:
         before, self._named = self._named, wire.called(data) if isinstance(data, dict) else None
         if self._named == before and self._named not in (None, wire.called({"model": self.model.model})):
             self._note(answers_as=self._named)
+
+
+def _json(raw: bytes) -> Any:
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return None
 
 
 def _root(url: str) -> str:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 
@@ -26,6 +27,10 @@ _DAY = 86_400.0  # seconds; a server that wants to be left alone for longer does
 
 class Transient(Exception):  # noqa: N818 - outcomes of a call, not faults of ours
     """A reply that may be better the next time."""
+
+
+class Unread(Transient):
+    """An answer that says nothing of log-probabilities."""
 
 
 class Unavailable(Transient):
@@ -50,6 +55,13 @@ class Denied(Exception):  # noqa: N818
 
 class Unreachable(Exception):  # noqa: N818
     """Nobody listens there."""
+
+
+def scrub(raw: bytes, key: str | None) -> bytes:
+    """What a server sent, without the key that it was sent: it may stand in any field, and fields are kept and shown."""
+    for form in {key, key.replace("/", "\\/"), quote(key, safe="")} if key else ():
+        raw = raw.replace(form.encode(), b"[key]")
+    return raw
 
 
 def body(request: Request, probe: Probe, thinking: bool, n: int = 1, single: int | None = None) -> dict[str, Any]:
@@ -128,7 +140,12 @@ def read(raw: bytes, request: Request, probe: Probe, key: str | None = None) -> 
 def called(data: Mapping[str, Any]) -> str | None:
     """The name of the model in a reply, fit to be shown and kept."""
     named = data.get("model")
-    return short(visible(named), 200) if isinstance(named, str) else None
+    return line(named, 200) if isinstance(named, str) else None
+
+
+def line(text: str, size: int) -> str:
+    """A server's word about itself, as one line that is safe to show and to keep."""
+    return short(" ".join(visible(text).split()), size)
 
 
 def metered(replies: Sequence[Reply], prompt: int | None, completion: int | None, cached: int | None) -> list[Reply]:
@@ -162,7 +179,7 @@ def _text(message: Mapping[str, Any]) -> str:
 
 
 def _word(value: Any) -> str | None:
-    return short(visible(value), 40) if isinstance(value, str) else None
+    return line(value, 40) if isinstance(value, str) else None
 
 
 def _logprobs(choice: Mapping[str, Any], letters: Sequence[str]) -> dict[str, float]:
@@ -171,7 +188,7 @@ def _logprobs(choice: Mapping[str, Any], letters: Sequence[str]) -> dict[str, fl
     content = block.get("content") if isinstance(block, dict) else None
     entries = content[0].get("top_logprobs") if isinstance(content, list) and content and isinstance(content[0], dict) else None
     if not isinstance(entries, list) or not entries:
-        raise Transient("a reply without log-probabilities")
+        raise Unread("a reply without log-probabilities")
     found: dict[str, float] = {}
     for entry in entries:
         token, value = (entry.get("token"), entry.get("logprob")) if isinstance(entry, dict) else (None, None)

@@ -98,6 +98,10 @@ class VllmServer:
         """Note a good answer: deaths before it do not count against the server any more."""
         self._fruitless = 0
 
+    def give_up(self) -> None:
+        """Let whoever waits for a start wait no longer; from any thread, at once."""
+        self._stopped.set()
+
     def stop(self) -> None:
         """Stop it and all its processes. It may be started again."""
         self._stopped.set()  # whoever waits for a start gives up
@@ -192,7 +196,9 @@ class VllmServer:
     def _serves(self) -> bool:
         """Whether it is our server that answers there: another program may have taken the port."""
         body = self._get("/v1/models")[1]
-        return isinstance(body, dict) and any(model.get("id") in (self.model, f"{self.model}-base") for model in body.get("data", []))
+        models = body.get("data") if isinstance(body, dict) else None
+        names = [model.get("id") for model in models if isinstance(model, dict)] if isinstance(models, list) else []
+        return self.model in names or f"{self.model}-base" in names
 
     def _get(self, path: str) -> tuple[int, Any]:
         """Status and JSON of a GET, (0, None) where nobody answers. No proxy comes between."""

@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 from prefloom.flows.engines.vllm.server import VllmServer
+from prefloom.schemas.errors import InputError
 from prefloom.schemas.serving import Vllm
 
 _GUARD = threading.Lock()
@@ -20,15 +21,23 @@ class Serving:
 
     def __init__(self, settings: Vllm, model: str, log: Path, name: str, secret: str | None = None) -> None:
         self._server = VllmServer(settings, model, log, [secret] if secret else [], name)
+        self._failed: InputError | None = None
 
     def ensure(self) -> str:
         """The base URL of its server, which runs when this returns. InputError if it cannot be made to."""
         with _GUARD:
-            if self in _RUNNING:
-                return self._server.ensure()
-            _stop()
-            _RUNNING[self] = self._server
-            return self._server.start()
+            if self._failed:
+                raise self._failed  # others wait for the same server: it is not started for each of them again
+            try:
+                if self in _RUNNING:
+                    return self._server.ensure()
+                _stop()
+                _RUNNING[self] = self._server
+                return self._server.start()
+            except InputError as error:
+                _RUNNING.pop(self, None)
+                self._failed = error
+                raise
 
     def url(self) -> str | None:
         """Where it runs, if it does."""
@@ -40,7 +49,9 @@ class Serving:
 
 
 def stop_all() -> None:
-    """Stop what runs."""
+    """Stop what runs, and what is being started."""
+    for server in list(_RUNNING.values()):
+        server.give_up()  # whoever starts one holds the guard until it is up
     with _GUARD:
         _stop()
 
