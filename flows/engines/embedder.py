@@ -10,8 +10,10 @@ the last one filled up with rows that are thrown away. Weights are safetensors; 
 """
 
 import threading
-from collections.abc import Sequence
-from functools import cached_property, lru_cache
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cache, cached_property, lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -27,11 +29,11 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 LAYOUT = 1  # raise when lengths or rows change below: other shapes are other bits
-_TOKENS = {"cpu": 512}  # padded tokens in one batch: on a CPU what its cache holds …
+_TOKENS = {"cpu": 512}  # padded tokens in one batch: on a CPU a last batch should cost little, and more is hardly faster …
 _TOKENS_ELSEWHERE = 16_384  # … on an accelerator what keeps it busy
 _GLANCE = 512  # texts tokenised at a time, for their lengths
-_AT_A_TIME = 8  # batches handed over together, so that they can be stored and a build stopped in between
-_ONE_AT_A_TIME = threading.RLock()  # loading sets names in modules, and a model that runs takes all cores
+_AT_A_TIME = 16  # batches of a thread that are handed over together, so that they can be stored and a build stopped in between
+_ONE_AT_A_TIME = threading.RLock()  # loading sets names in modules, a tokenizer has a state, and a model that runs takes all cores
 
 
 class Embedder(Protocol):
@@ -73,9 +75,12 @@ def gather(embedder: Embedder, texts: Sequence[str]) -> Half:
 
 
 def padded_length(tokens: int, longest: int | None) -> int:
-    """The length to which a text of so many tokens is padded: 8, 16 … 128, 144 … 256, 288 … 512, and so on, but never above `longest`."""
+    """The length to which a text of so many tokens is padded: 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 320 and so on, at most `longest`.
+
+    Few lengths: each has a last batch to fill up. Plain sorting by characters pads about as much.
+    """
     step = 8
-    while tokens > 16 * step:
+    while tokens > (4 if step < 64 else 16) * step:
         step *= 2
     padded = -(-max(tokens, 1) // step) * step
     return padded if longest is None else min(padded, longest)
@@ -105,33 +110,76 @@ class Local:
 
     def stream(self, texts: Sequence[str]) -> Batches:
         """(indices of texts, their vectors), short texts first."""
-        tokens = _TOKENS.get(self.model.device.type, _TOKENS_ELSEWHERE)
-        places = self._by_length(texts)
-        for length in sorted(places):
-            rows = max(1, tokens // length)
-            several = rows * _AT_A_TIME
-            for start in range(0, len(places[length]), several):
-                indices = places[length][start : start + several]
-                yield indices, self._forward([texts[index] for index in indices], length, rows)
+        kind, places = self.model.device.type, self._by_length(texts)
+        batches: list[tuple[int, int, list[int]]] = []
+        for length, indices in sorted(places.items()):
+            rows = max(1, _TOKENS.get(kind, _TOKENS_ELSEWHERE) // length)
+            batches += [(length, rows, indices[start : start + rows]) for start in range(0, len(indices), rows)]
+        with _threads(kind) as pool:
+            several = _AT_A_TIME * (_cores() if kind == "cpu" else 1)
+            for start in range(0, len(batches), several):
+                some = batches[start : start + several]
+                with _ONE_AT_A_TIME:
+                    features = (self._features([texts[at] for at in indices], length, rows) for length, rows, indices in some)
+                    vectors = list(pool.map(self._forward, features))
+                for (_, _, indices), found in zip(some, vectors, strict=True):
+                    yield indices, found[: len(indices)]
 
     def _by_length(self, texts: Sequence[str]) -> dict[int, list[int]]:
         """Padded length -> indices of its texts."""
         model, places = self.model, dict[int, list[int]]()
-        prompt = model.prompts.get(model.default_prompt_name) if model.default_prompt_name else None
         order = sorted(range(len(texts)), key=lambda index: len(texts[index]))  # equals together: little is padded for a glance
         for start in range(0, len(order), _GLANCE):
             some = order[start : start + _GLANCE]
-            mask = model.preprocess([texts[index] for index in some], prompt=prompt)["attention_mask"]
+            mask = model.preprocess([texts[index] for index in some], prompt=self._prompt)["attention_mask"]
             for index, count in zip(some, mask.sum(dim=1).tolist(), strict=True):
                 places.setdefault(padded_length(count, model.max_seq_length), []).append(index)
         return places
 
-    def _forward(self, texts: list[str], length: int, rows: int) -> Half:
-        filled = texts + [""] * (-len(texts) % rows)
+    @property
+    def _prompt(self) -> str | None:
+        """What the model wants before every text."""
+        model = self.model
+        return model.prompts.get(model.default_prompt_name) if model.default_prompt_name else None
+
+    def _features(self, texts: list[str], length: int, rows: int) -> dict[str, Any]:
+        """The batch as the model reads it. Not for many threads: a tokenizer keeps its padding as a state."""
         fixed: Any = {"text": {"padding": "max_length", "max_length": length}}
-        with _ONE_AT_A_TIME:
-            vectors = self.model.encode(filled, batch_size=rows, processing_kwargs=fixed, show_progress_bar=False)
-        return np.asarray(vectors[: len(texts)], dtype=np.float16)
+        return self.model.preprocess(texts + [""] * (rows - len(texts)), prompt=self._prompt, processing_kwargs=fixed)
+
+    def _forward(self, features: dict[str, Any]) -> Half:
+        import torch
+
+        model = self.model
+        with torch.inference_mode():
+            placed = {name: value.to(model.device) if isinstance(value, torch.Tensor) else value for name, value in features.items()}
+            vectors = model(placed)["sentence_embedding"][:, : model.truncate_dim]
+        return np.asarray(vectors.float().cpu().numpy(), dtype=np.float16)
+
+
+@contextmanager
+def _threads(kind: str) -> Iterator[ThreadPoolExecutor]:
+    """Who computes the batches. On a CPU every core has a batch of its own: cores that share one wait for each other at every step."""
+    import torch
+
+    if kind != "cpu":
+        with ThreadPoolExecutor(1) as pool:
+            yield pool
+        return
+    cores = _cores()
+    try:
+        with ThreadPoolExecutor(cores, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(cores)
+
+
+@cache
+def _cores() -> int:
+    """As many as PyTorch took before anybody changed that."""
+    import torch
+
+    return int(torch.get_num_threads())
 
 
 @lru_cache(maxsize=1)  # all shards share it
@@ -143,6 +191,7 @@ def _load(folder: Path, device: str | None) -> "SentenceTransformer":
     except ImportError as error:
         raise missing_extra(error) from None
 
+    _cores()
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:

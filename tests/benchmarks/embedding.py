@@ -10,6 +10,7 @@ import argparse
 import json
 import random
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -61,6 +62,7 @@ def race(embedder: Local, texts: list[str], rounds: int) -> list[tuple[float, fl
             result.append((seconds(plain), mine))
         else:
             result.append((seconds(plain), seconds(ours)))
+        print(f"round {number + 1}: {result[-1][0] / result[-1][1]:.3f}", file=sys.stderr, flush=True)
     return result
 
 
