@@ -67,7 +67,12 @@ class Vectors:
 
     def read_keys(self, keys: Sequence[bytes]) -> Half:
         """The same for hashes of texts."""
-        found = self._load(set(keys)) if self.folder.exists() else {}
+        while True:
+            try:
+                found = self._load(set(keys)) if self.folder.exists() else {}
+                break
+            except FileNotFoundError:  # folded into another file between the listing and the reading
+                continue
         if missing := len(set(keys) - found.keys()):
             raise InputError(str(self.folder), found=f"no vectors of {missing} of {len(set(keys))} texts", expected="texts embedded before")
         return _stack([found[key] for key in keys])
@@ -116,10 +121,11 @@ class Vectors:
     def _load(self, wanted: set[bytes]) -> dict[bytes, Half]:
         found: dict[bytes, Half] = {}
         for name in self._names():
-            keys = self._table(name, ["key"])["key"].to_pylist()
-            rows = [row for row, key in enumerate(keys) if key in wanted and key not in found]
-            if rows:
-                vectors = _matrix(self._table(name, ["vector"])["vector"])
+            with self._opened(name) as file:
+                keys = file.read(["key"])["key"].to_pylist()
+                rows = [row for row, key in enumerate(keys) if key in wanted and key not in found]
+                vectors = _matrix(file.read(["vector"])["vector"]) if rows else None
+            if vectors is not None:
                 found.update((keys[row], vectors[row]) for row in rows)
         if len({vector.shape for vector in found.values()}) > 1:
             raise InputError(str(self.folder), found="vectors of different lengths", expected="vectors of one model")
@@ -128,16 +134,19 @@ class Vectors:
     def _names(self) -> list[str]:
         return self.store.list("part-*.parquet")
 
-    def _table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+    @contextmanager
+    def _opened(self, name: str) -> Iterator[pq.ParquetFile]:
+        """One of the files, its owner checked. Both columns are read from one opening: the name may get another file meanwhile."""
         path = self.store.path(name)
         try:
             with pq.ParquetFile(path, page_checksum_verification=True) as file:
-                table, kept = file.read(columns), file.metadata.metadata or {}
+                if (owner := (file.metadata.metadata or {}).get(b"prefloom.model", b"").decode()) != self.identity:
+                    raise InputError(path, found=f"vectors of '{owner}'", expected=f"vectors of '{self.identity}'")
+                yield file
+        except FileNotFoundError:
+            raise
         except (pa.ArrowException, OSError, ValueError) as error:
             raise InputError(path, found=str(error).split("\n")[0], expected=_ADVICE) from None
-        if (owner := kept.get(b"prefloom.model", b"").decode()) != self.identity:
-            raise InputError(path, found=f"vectors of '{owner}'", expected=f"vectors of '{self.identity}'")
-        return table
 
     def _fold(self) -> None:
         """Make one file of many small ones. A kill in between leaves rows twice, which are equal."""
@@ -146,7 +155,8 @@ class Vectors:
             return
         rows: dict[bytes, Half] = {}
         for name in small:
-            table = self._table(name)
+            with self._opened(name) as file:
+                table = file.read()
             for key, vector in zip(table["key"].to_pylist(), _matrix(table["vector"]), strict=True):
                 rows.setdefault(key, vector)
         # The name of the oldest: whoever looks rows up finds the same one as before.

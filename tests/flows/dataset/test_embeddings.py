@@ -170,3 +170,21 @@ def test_two_threads_embed_nothing_twice(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert sorted(embed.asked) == sorted(texts)
+
+
+def test_a_reader_beside_a_writer_that_folds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MANY", 3)
+    texts, done = [f"text {n}" for n in range(60)], threading.Event()
+    fill(tmp_path, texts[:1], Counting())
+
+    def write() -> None:
+        for text in texts:
+            fill(tmp_path, [text], Counting())
+        done.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    while not done.is_set():
+        assert (Vectors(tmp_path, "m@1").read(texts[:1])[0] == vector(texts[0])).all()
+    writer.join()
+    assert (Vectors(tmp_path, "m@1").read(texts) == np.stack([vector(text) for text in texts])).all()

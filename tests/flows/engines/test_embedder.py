@@ -96,7 +96,7 @@ def test_real_weights_give_the_same_bits_in_any_company() -> None:
         ],
     )
     texts = [" ".join(words[:n]) for n in range(1, len(words))] + [" ".join(words * 3)]
-    alone = {text: embedder.encode([text])[0].tobytes() for text in texts[::6]}
+    alone = {text: embedder.encode([text])[0].tobytes() for text in texts[::2]}  # most of these differ with plain `encode`
     together = {text: row.tobytes() for text, row in zip(texts, embedder.encode(texts), strict=True)}
     random.Random(1).shuffle(texts)
     shuffled = {text: row.tobytes() for text, row in zip(texts, embedder.encode(texts), strict=True)}
