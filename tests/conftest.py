@@ -91,3 +91,11 @@ def stand_in_server(one_stand_in: StandIn) -> StandIn:
     """The stand-in with default settings and nothing counted; `set` changes it."""
     one_stand_in.set()
     return one_stand_in
+
+
+@pytest.fixture(autouse=True)
+def not_stopping() -> None:
+    """A build that failed in this process leaves word to stop; the next test is another build."""
+    from prefloom.flows.engines.asking import STOPPING
+
+    STOPPING.clear()

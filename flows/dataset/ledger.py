@@ -37,9 +37,11 @@ class Ledger:
     def charge(self, model: str, usage: Usage) -> None:
         """Add what a batch took."""
         with named(self._path):
-            file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
             try:
-                os.write(file, b"\n" + _LINE.dump_json({model: usage}) + b"\n")  # a line that a kill tore must not take this one along
+                size = os.fstat(file).st_size
+                torn = size > 0 and os.pread(file, 1, size - 1) != b"\n"  # by a kill; it must not take the next line along
+                os.write(file, b"\n" * torn + _LINE.dump_json({model: usage}) + b"\n")
             finally:
                 os.close(file)
 
