@@ -28,7 +28,7 @@ from prefloom.flows.dataset.store import Store, named
 from prefloom.schemas.errors import InputError
 
 _COUNTER = itertools.count()
-SEALED_ROWS = 500_000  # a sealed file is made in memory: about 200 MB of replies
+SEALED_ROWS = 65_536  # a sealed file is made in memory: some 100 MB while it is
 _SCHEMA = {"key": pl.String, "scope": pl.String, "reply": pl.String}
 
 
