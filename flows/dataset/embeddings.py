@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from prefloom.flows.dataset import tables
-from prefloom.flows.dataset.store import Store
+from prefloom.flows.dataset.store import Store, folder_of
 from prefloom.schemas.embedding import Embedding
 from prefloom.schemas.errors import InputError
 
@@ -58,7 +58,7 @@ class Vectors:
 
     def __init__(self, root: Path, identity: str) -> None:
         self.identity = identity
-        self.folder = root / "".join(c if c.isalnum() or c in "-_.@" else "_" for c in identity)
+        self.folder = root / folder_of(identity)
         self.store = Store(str(self.folder))
 
     def read(self, texts: Sequence[str]) -> Half:

@@ -13,9 +13,8 @@ from pydantic import ValidationError
 
 from prefloom.flows.dataset.journal import Journal
 from prefloom.flows.dataset.plain import load_yaml
-from prefloom.flows.dataset.store import Store
+from prefloom.flows.dataset.store import Store, folder_of
 from prefloom.schemas.errors import InputError
-from prefloom.schemas.ids import content_hash
 from prefloom.schemas.recipe import Resolved
 
 RECIPE = "recipe.resolved.yaml"
@@ -60,8 +59,5 @@ class Run:
         return text.encode()
 
     def journal(self, identity: str) -> Journal:
-        """The journal of a model; its folder is the identity with anything unusual replaced."""
-        name = "".join(c if c.isalnum() or c in "-_.@" else "_" for c in identity)
-        if len(name) > 150:
-            name = f"{name[:100]}-{content_hash(identity, size=6)}"
-        return Journal(self.folder.parent.parent / "journal" / name)
+        """The journal of a model."""
+        return Journal(self.folder.parent.parent / "journal" / folder_of(identity))

@@ -20,6 +20,8 @@ from typing import IO, Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from prefloom.schemas.ids import content_hash
+
 TEMPORARY = ".tmp"
 
 
@@ -166,3 +168,9 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def folder_of(identity: str) -> str:
+    """The folder that a model's journal or vectors have: its identity with anything unusual replaced, cut where it is very long."""
+    name = "".join(c if c.isalnum() or c in "-_.@" else "_" for c in identity)
+    return name if len(name) <= 150 else f"{name[:100]}-{content_hash(identity, size=6)}"

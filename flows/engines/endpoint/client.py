@@ -27,6 +27,7 @@ def open_client(url: str, key: str | None, timeout: float) -> openai.AsyncOpenAI
 
 async def complete(client: openai.AsyncOpenAI, body: dict[str, Any]) -> bytes:
     """Ask for a chat completion. Raises as flood.post does."""
+    key = None if client.api_key == _NO_KEY else client.api_key
     rest = {name: value for name, value in body.items() if name not in _OWN}
     try:
         async with asyncio.timeout(getattr(client.timeout, "read", None)):  # of the whole call; the client's own is for each piece of it
@@ -37,9 +38,9 @@ async def complete(client: openai.AsyncOpenAI, body: dict[str, Any]) -> bytes:
         raise _meaning(error) from None
     except openai.APIStatusError as error:
         headers = {name.lower(): value for name, value in error.response.headers.items()}
-        wire.check(error.status_code, headers, error.response.content, None if client.api_key == _NO_KEY else client.api_key)
+        wire.check(error.status_code, headers, error.response.content, key)
         raise wire.Transient(f"HTTP {error.status_code}") from None
-    return wire.scrub(response.content, None if client.api_key == _NO_KEY else client.api_key)
+    return wire.scrub(response.content, key)
 
 
 def _meaning(error: BaseException) -> Exception:

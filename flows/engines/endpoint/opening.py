@@ -8,6 +8,7 @@ close_all()                                          at the end of a build: conn
 import hashlib
 import threading
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from prefloom.flows.dataset import probes
@@ -123,9 +124,15 @@ def _revision(model: EndpointModel, server: Server) -> str | None:
 
 def digest(folder: Path) -> str:
     """12 hex digits over the files of a folder of weights: small ones whole, of large ones the size and both ends."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return _digest(folder, tuple((path, (stat := path.stat()).st_size, stat.st_mtime_ns) for path in files))
+
+
+@lru_cache(maxsize=64)
+def _digest(folder: Path, files: tuple[tuple[Path, int, int], ...]) -> str:
+    """Read once for all shards, while sizes and times stay."""
     state = hashlib.blake2b(digest_size=6)
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        size = path.stat().st_size
+    for path, size, _ in files:
         state.update(f"{path.relative_to(folder)}\0{size}\0".encode("utf-8", "replace"))
         with path.open("rb") as file:
             state.update(file.read(_SMALL))

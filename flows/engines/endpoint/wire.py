@@ -227,4 +227,4 @@ def _complaint(raw: bytes, key: str | None) -> str:
     except (orjson.JSONDecodeError, KeyError, TypeError):
         pass
     said = str(text).replace(key, "[key]") if key else str(text)
-    return short(" ".join(visible(said[:4000]).split()), 300) or "nothing"
+    return line(said[:4000], 300) or "nothing"
