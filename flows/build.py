@@ -28,7 +28,7 @@ from prefloom.flows.dataset.resolve import resolve
 from prefloom.flows.dataset.run import Run
 from prefloom.flows.dataset.shards import ShardJob, ShardReport, merge, with_calls_ahead
 from prefloom.flows.display import describe, tabulate
-from prefloom.flows.engines import close_engines, count_prefill, introduce
+from prefloom.flows.engines import close_engines, count_prefill, introduce, keep_truth
 from prefloom.flows.engines.asking import STOPPING
 from prefloom.flows.report.page import NAME, write_report
 from prefloom.flows.steps import freshness
@@ -88,6 +88,7 @@ def _command(recipe: str, out: str, overrides: Sequence[str], retry_failed: bool
 
 
 def _stages(build: "Build") -> None:
+    keep_truth(build.run)
     build.stage("personas", sample_personas)
     build.stage("prompts", collect_prompts, whole=True)
     if build.run.resolved.recipe.candidates.source == "file":

@@ -2,6 +2,7 @@ r"""Delimiters that the text between them cannot forge, and the reader that trus
 
     fence("Boil an egg.", "task")  ->  "<task-4be1c0ffee12>\nBoil an egg.\n</task-4be1c0ffee12>"
     fenced(message)                ->  {"task": "Boil an egg.", …}
+    apart(message)                 ->  the same, and what stands around the passages
 
 The digits are the hash of the text itself: whoever writes the text would have to write its own hash into it.
 """
@@ -22,8 +23,14 @@ def fence(text: str | None, name: str) -> str:
 
 def fenced(message: str) -> dict[str, str]:
     """name -> text of every outermost fenced passage; what looks like a fence inside one is part of its text."""
+    return apart(message)[0]
+
+
+def apart(message: str) -> tuple[dict[str, str], str]:
+    """(passages by name, the words around them)."""
     found: dict[str, str] = {}
-    position = 0
+    around: list[str] = []
+    position = said = 0
     while match := _OPEN.search(message, position):
         name, digits = match.groups()
         end = message.find(f"\n</{name}-{digits}>", match.end())
@@ -31,5 +38,7 @@ def fenced(message: str) -> dict[str, str]:
             position = match.end()
             continue
         found[name] = message[match.end() : end]
-        position = end + len(name) + len(digits) + 5
-    return found
+        around.append(message[said : match.start()])
+        position = said = end + len(name) + len(digits) + 5
+    around.append(message[said:])
+    return found, "".join(around)

@@ -18,6 +18,10 @@ class SocietyModel(Section):
 
     engine: Literal["society"] = Field(description="Who runs it")
     character: str = Field(default="scholar", description="Who answers: an entry of data/society/characters.yaml")
+    phi: Literal[0.25, 0.65, 0.9] = Field(default=0.65, description="As a judge: share of its error that all orders and wordings have alike")
+    fill: Literal["stereotype", "persistent", "call"] = Field(
+        default="stereotype", description="As a judge: how it guesses tastes that a description leaves open"
+    )
 
 
 class Sampling(Section):

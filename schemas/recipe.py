@@ -82,6 +82,23 @@ class FilePersonas(Section):
     fields: PersonaFields = PersonaFields()
 
 
+class SocietyPersonas(Section):
+    """People with planted tastes, so that every label can be checked against the truth."""
+
+    source: Literal["society"] = Field(description="Says which kind of source this is")
+    count: Count = Field(description="How many people; raising it keeps those already there")
+    preset: Literal["fspo-like", "personalllm-like"] = Field(
+        default="fspo-like", description="Tastes without anything in common, or with a common share of .6 (data/society/people.yaml)"
+    )
+    stated: Share = Field(default=0.5, description="Share of a person's tastes that the description tells, strongest first")
+    wording: Literal["levels", "exact"] = Field(default="levels", description="Tastes in words of five strengths, or every weight as a number")
+    common: Share | None = Field(default=None, description="Share of the variance of tastes that all have alike (default: the preset's)")
+    between: Share | None = Field(default=None, description="Share of the rest that a camp has alike (default: the preset's)")
+    clusters: int | None = Field(default=None, ge=1, le=1000, description="Camps (default: the preset's)")
+    bends: Share | None = Field(default=None, description="Share of utility that is not linear in the properties (default: the preset's)")
+    hidden: Share | None = Field(default=None, description="Share of utility that no property tells (default: the preset's)")
+
+
 class SeedPrompts(Section):
     """Prompts that ship with prefloom."""
 
@@ -271,7 +288,7 @@ class Recipe(Section):
     models: dict[str, Annotated[SocietyModel | EndpointModel, Field(discriminator="engine")]] = Field(
         description="Your name for a model -> what answers"
     )
-    personas: list[Annotated[GridPersonas | TemplatePersonas | FilePersonas, Field(discriminator="source")]] = Field(
+    personas: list[Annotated[GridPersonas | TemplatePersonas | FilePersonas | SocietyPersonas, Field(discriminator="source")]] = Field(
         min_length=1, description="Where the personas come from: one or more sources"
     )
     prompts: list[Annotated[SeedPrompts | FilePrompts, Field(discriminator="source")]] = Field(

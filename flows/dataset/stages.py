@@ -18,9 +18,10 @@ from prefloom.flows.dataset.store import Store
 from prefloom.schemas.errors import InputError
 from prefloom.schemas.ids import content_hash
 from prefloom.schemas.manifest import FileEntry, StageEntry
-from prefloom.schemas.recipe import GridPersonas, ModelCandidates, Recipe, Resolved
+from prefloom.schemas.recipe import GridPersonas, ModelCandidates, Recipe, Resolved, SocietyPersonas
 
 MANIFEST = "manifest.json"
+EMBEDDER, PEOPLE = "embeddings", "people"  # what the embedder and planted people are called among the identities of a run
 
 
 def _nothing(_: Recipe) -> list[str]:
@@ -29,6 +30,10 @@ def _nothing(_: Recipe) -> list[str]:
 
 def _persona_templates(recipe: Recipe) -> list[str]:
     return sorted({source.template for source in recipe.personas if isinstance(source, GridPersonas)})
+
+
+def _planted(recipe: Recipe) -> list[str]:
+    return [PEOPLE] if any(isinstance(source, SocietyPersonas) for source in recipe.personas) else []
 
 
 def _candidate_templates(recipe: Recipe) -> list[str]:
@@ -61,7 +66,7 @@ class Stage:
     parts: Callable[[Recipe], int] = lambda recipe: recipe.shards.prompts
     files: tuple[str, ...] = ("{name}/part-*.parquet", "rejected/{name}-*.parquet")
     wanted: Callable[[Recipe], bool] = lambda _: True
-    embeds: bool = False  # its rows depend on the recipe's embedder
+    beside: Callable[[Recipe], list[str]] = _nothing  # what else its rows depend on, among the identities of a run
 
     @property
     def asks_models(self) -> bool:
@@ -74,7 +79,7 @@ class Stage:
 
 
 STAGES: tuple[Stage, ...] = (
-    Stage("personas", 2, "persona", (), ("seed", "personas", "splits"), templates=_persona_templates, parts=lambda _: 1),
+    Stage("personas", 2, "persona", (), ("seed", "personas", "splits"), templates=_persona_templates, parts=lambda _: 1, beside=_planted),
     Stage("prompts", 2, "prompt", (), ("seed", "prompts", "splits", "shards.prompts")),
     Stage(
         "candidates",
@@ -92,7 +97,7 @@ STAGES: tuple[Stage, ...] = (
         ("personas", "prompts", "candidates"),
         ("shards.prompts",),
         wanted=lambda recipe: recipe.embeddings is not None,
-        embeds=True,
+        beside=lambda _: [EMBEDDER],
     ),
     Stage("comparisons", 1, "prompt", ("personas", "prompts", "candidates"), ("seed", "comparisons")),
     Stage(
@@ -118,7 +123,6 @@ STAGES: tuple[Stage, ...] = (
     ),
 )
 BY_NAME = {stage.name: stage for stage in STAGES}
-EMBEDDER = "embeddings"  # what the embedder is called among the identities of a run's models
 
 
 def of(recipe: Recipe) -> list[Stage]:
@@ -135,7 +139,7 @@ def stage_hash(
             "version": stage.version,
             "sections": resolved.data(*stage.sections),
             "templates": [templates[reference] for reference in stage.templates(resolved.recipe)],
-            "models": [models[name] for name in ([EMBEDDER] if stage.embeds else stage.models(resolved.recipe))],
+            "models": [models[name] for name in (*stage.models(resolved.recipe), *stage.beside(resolved.recipe))],
             "parents": [parent.digest for parent in parents],
         }
     )

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from prefloom.flows.dataset import manifest, shards, tables
 from prefloom.flows.dataset.invariants import READING, Check, exports, judgements, labels, preferences, vectors
-from prefloom.flows.dataset.stages import STAGES
+from prefloom.flows.dataset.stages import EMBEDDER, STAGES
 from prefloom.flows.dataset.store import Store
 from prefloom.schemas.candidate import Candidate
 from prefloom.schemas.comparison import Comparison
@@ -68,7 +68,7 @@ def validate(store: Store) -> list[Check]:
 
 def _files(store: Store, found: Manifest) -> Check:
     check = Check("files", f"{len(found.files)} files, {sum(f.bytes for f in found.files):,} bytes, every sha256 as listed")
-    missing = [stage.name for stage in STAGES if stage.name not in found.stages and (not stage.embeds or found.recipe.get("embeddings"))]
+    missing = [stage.name for stage in STAGES if stage.name not in found.stages and (stage.name != EMBEDDER or found.recipe.get("embeddings"))]
     check.expect(not missing, f"the manifest lacks the stages {', '.join(missing)}")
     for file in found.files:
         if file.path.split("/")[0] not in RECORDS or not _PATH.fullmatch(file.path):

@@ -14,6 +14,7 @@ from prefloom.flows.dataset.run import Run
 from prefloom.flows.engines.protocol import Engine
 from prefloom.schemas.models import EndpointModel, SocietyModel
 from prefloom.schemas.probe import Probe
+from prefloom.schemas.recipe import Recipe, SocietyPersonas
 from prefloom.schemas.usage import Prefill
 
 
@@ -23,7 +24,7 @@ def open_engine(run: Run, name: str) -> Engine:
     if isinstance(model, SocietyModel):
         from prefloom.flows.engines.society import Society
 
-        return Society(model.character)
+        return Society(model.character, model.phi, model.fill)
     from prefloom.flows.engines.endpoint.opening import open_endpoint
 
     return open_endpoint(run, name)
@@ -44,6 +45,28 @@ def count_prefill(run: Run, models: Sequence[str]) -> Callable[[], dict[str, Pre
     from prefloom.flows.engines.endpoint import opening
 
     return opening.count_prefill(run, asked)
+
+
+def plants(recipe: Recipe) -> bool:
+    """Whether a recipe has people with planted tastes."""
+    return any(isinstance(source, SocietyPersonas) for source in recipe.personas)
+
+
+def keep_truth(run: Run) -> None:
+    """Write what is planted in the people of a run, outside the run, where only audits look."""
+    if plants(run.resolved.recipe):
+        from prefloom.flows.engines.society.truth import keep
+
+        keep(run)
+
+
+def truth_is_kept(run: Run) -> bool:
+    """Whether that is done, or there is nothing to keep."""
+    if not plants(run.resolved.recipe):
+        return True
+    from prefloom.flows.engines.society.truth import is_kept
+
+    return is_kept(run)
 
 
 def close_engines() -> None:

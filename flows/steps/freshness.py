@@ -10,7 +10,7 @@ from pathlib import Path
 
 from prefloom.flows.dataset import inputs, manifest, stages
 from prefloom.flows.dataset.run import Run
-from prefloom.flows.engines import open_engine
+from prefloom.flows.engines import open_engine, plants, truth_is_kept
 from prefloom.flows.engines.embedder import open_embedder
 from prefloom.flows.steps.judgements import INPUTS
 from prefloom.prompts import expect_inputs, load
@@ -34,7 +34,12 @@ def materials(run: Run) -> Materials:
     references = {reference for stage in stages.of(recipe) for reference in stage.templates(recipe)}
     templates = {reference: load(reference).hash for reference in sorted(references)}
     embedder = {} if recipe.embeddings is None else {stages.EMBEDDER: open_embedder(recipe.embeddings).identity}
-    return Materials(templates, {name: _identity(run, name) for name in recipe.models} | embedder)
+    people = {}
+    if plants(recipe):
+        from prefloom.flows.engines.society.people import identity
+
+        people = {stages.PEOPLE: identity()}
+    return Materials(templates, {name: _identity(run, name) for name in recipe.models} | embedder | people)
 
 
 def _identity(run: Run, name: str) -> str:
@@ -84,7 +89,7 @@ def is_finished(run: Run, uses: Materials) -> bool:
     """Whether a build of this run would do nothing."""
     if not run.store.exists("recipe.resolved.yaml") or not manifest.stands(run, composed(run, uses)):
         return False
-    return all(fresh(run, stage, uses) for stage in stages.of(run.resolved.recipe))
+    return all(fresh(run, stage, uses) for stage in stages.of(run.resolved.recipe)) and truth_is_kept(run)
 
 
 def check_outcomes(run: Run) -> None:

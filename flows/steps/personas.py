@@ -1,4 +1,4 @@
-"""Personas: from the trait grid, from templates, from a file. Empty and repeated descriptions are rejected.
+"""Personas: from the trait grid, from templates, from a file, or planted. Empty and repeated descriptions are rejected.
 
     {source: grid, count: 200}      -> "A farmer from Pune who wants every step spelled out, …" with its traits
 
@@ -21,7 +21,7 @@ from prefloom.prompts import expect_inputs, inline
 from prefloom.schemas.errors import InputError
 from prefloom.schemas.ids import content_id, draw, draw_one
 from prefloom.schemas.persona import Persona, Trait
-from prefloom.schemas.recipe import FilePersonas, GridPersonas, Recipe, Resolved, TemplatePersonas
+from prefloom.schemas.recipe import FilePersonas, GridPersonas, Recipe, Resolved, SocietyPersonas, TemplatePersonas
 from prefloom.schemas.splits import split_of
 
 Grid = dict[str, dict[str, list[str]]]
@@ -49,6 +49,8 @@ def personas_of(resolved: Resolved) -> tuple[pl.DataFrame, pl.DataFrame]:
                 kept += [p for p in _from_template(source) if sieve.admit(p, p.persona_id, p.description)]
             case FilePersonas():
                 kept += _from_file(source, resolved, sieve, named)
+            case SocietyPersonas():
+                kept += [p for p in _planted(source, resolved) if sieve.admit(p, p.persona_id, p.description)]
     if not kept:
         raise InputError("recipe", "personas", found="no persona left", expected="at least one description that is not empty")
     splits = _splits([persona.persona_id for persona in kept], recipe)
@@ -136,6 +138,14 @@ def _from_template(source: TemplatePersonas) -> Iterator[Persona]:
     for combination in itertools.product(*source.values.values()):
         traits = dict(zip(source.values, combination, strict=True))
         yield _persona(inline(source.text, traits), "template", traits)
+
+
+def _planted(source: SocietyPersonas, resolved: Resolved) -> Iterator[Persona]:
+    from prefloom.flows.engines.society.truth import planted
+
+    people = planted(source, resolved.recipe.seed)
+    for description, traits in zip(people.descriptions, people.traits, strict=True):
+        yield _persona(description, "society", traits)
 
 
 def _from_file(source: FilePersonas, resolved: Resolved, sieve: Sieve, named: dict[str, str]) -> list[Persona]:

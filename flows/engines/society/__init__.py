@@ -2,60 +2,115 @@
 
     Society("scholar").answer([Request(messages=(("user", "…"),), max_tokens=512)])   ->  batches of (index, Reply)
 
-Everything follows from the rendered messages, the sampling settings and the character (data/society/characters.yaml): ids, traits and
-planted tastes never reach it. A message with fenced `first`, `second` and `persona` passages is judged, any other is answered. The same
-request gets the same reply on every machine.
+WHO IS PLANTED   people.py (tastes), wording.py (descriptions), utility.py (what a text is worth), truth.py (kept apart from every run)
+WHO WRITES       respondent.py (what), voice.py (how), content.py (what is known)
+WHO JUDGES       reader.py (what a description says), judge.py (log-odds with declared faults)
+
+Everything follows from the rendered messages, the sampling settings and the member (data/society/characters.yaml): ids, traits and planted
+tastes never reach it. A message with fenced `first` and `second` passages is judged, any other is answered. The same request gets the same
+reply on every machine.
 """
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 
+import orjson
+
 from prefloom.flows.engines.protocol import Reply, Request
-from prefloom.flows.engines.society.judge import judge
-from prefloom.flows.engines.society.prose import FILES, characters, source
+from prefloom.flows.engines.society.data import load, revision
+from prefloom.flows.engines.society.judge import Asked, Fill, Judge, Verdict, profile
 from prefloom.flows.engines.society.respondent import respond
-from prefloom.prompts.fence import fenced
+from prefloom.prompts.fence import apart
 from prefloom.schemas.errors import InputError, nearest
 
-SOCIETY_VERSION = 2  # raise it when the code of this folder gives other replies
-BATCH = 256
+SOCIETY_VERSION = 3  # raise it when the code of this folder or of the scorers gives other replies
+BATCH = 512
+REFUSAL = "I would rather not choose on somebody else's behalf."
+_WORDY = "Both answers have something to be said for them."
+
+
+def characters() -> list[str]:
+    """Names of the members."""
+    return list(load("characters.yaml"))
 
 
 class Society:
-    """One member of the society, as an engine."""
+    """One member of the society, as an engine. `phi` and `fill` say how it errs as a judge."""
 
     free = True
     votes = 0
     in_flight = BATCH
 
-    def __init__(self, character: str) -> None:
+    def __init__(self, character: str, phi: float = 0.65, fill: Fill = "stereotype") -> None:
         if character not in characters():
             raise InputError("recipe", "character", found=f"'{character}'", expected=nearest(character, characters()))
-        self.character = character
+        self.character, self._phi, self._fill = character, phi, fill
 
     @cached_property
     def identity(self) -> str:
-        """society/<character>@<revision>; the revision is the hash of the society's files and the version of its code."""
-        content = "\0".join([str(SOCIETY_VERSION), *(source(name) for name in FILES)])
-        return f"society/{self.character}@{hashlib.blake2b(content.encode(), digest_size=6).hexdigest()}"
+        """society/<character>-<phi>-<fill>@<revision>; the revision is the hash of the society's files and the version of its code."""
+        content = hashlib.blake2b(f"{SOCIETY_VERSION}\0{revision()}".encode(), digest_size=6).hexdigest()
+        return f"society/{self.character}-{self._phi:g}-{self._fill}@{content}"
+
+    @cached_property
+    def _judge(self) -> Judge:
+        return profile(load("characters.yaml")[self.character]["judges"], self._phi, self._fill)
 
     def answer(self, requests: Sequence[Request], stop: Callable[[], bool]) -> Iterator[list[tuple[int, Reply]]]:
         """Replies in batches, in order."""
         for start in range(0, len(requests), BATCH):
             if stop():
                 return
-            yield [(start + i, self._reply(request)) for i, request in enumerate(requests[start : start + BATCH])]
+            yield list(enumerate(self._replies(requests[start : start + BATCH]), start))
 
-    def _reply(self, request: Request) -> Reply:
-        message = request.messages[-1][1]
-        passages = fenced(message)
-        traits = characters()[self.character]
-        logprobs = None
-        if {"first", "second", "persona"} <= passages.keys():
-            text, logprobs = judge(passages, request.messages[0][1], traits["judges"])
-        else:
-            text = respond(passages.get("task", message), passages.get("view"), request, self.character, traits["writes"])
-        # A token is four characters here, and no reply has more of them than it was allowed.
-        prompt, said = sum(len(content) for _, content in request.messages) // 4, text[: 4 * request.max_tokens]
-        return Reply(said, "stop" if said == text else "length", logprobs, prompt, -(-len(said) // 4))
+    def _replies(self, requests: Sequence[Request]) -> list[Reply]:
+        replies: list[Reply | None] = [None] * len(requests)
+        places, asked = [], []
+        for place, request in enumerate(requests):
+            passages, around = apart(request.messages[-1][1])
+            if "first" in passages and "second" in passages:
+                places.append(place)
+                wording = request.messages[0][1] + around if len(request.messages) > 1 else around
+                asked.append(Asked(passages["first"], passages["second"], passages.get("persona", ""), wording))
+            else:
+                task = passages.get("task", request.messages[-1][1])
+                replies[place] = _reply(request, respond(task, passages.get("view"), request, self.character), None)
+        for place, verdict in zip(places, self._judge.read(asked), strict=True):
+            replies[place] = _judged(requests[place], verdict)
+        return [reply for reply in replies if reply is not None]
+
+
+def _judged(request: Request, verdict: Verdict) -> Reply:
+    """A letter with the log-probabilities of both; words from one who refuses or does not keep to the menu."""
+    if verdict.refuses:
+        return _reply(request, REFUSAL, None)
+    log_mass = math.log(max(verdict.mass, 1e-12))
+    x = verdict.log_odds
+    first, second = log_mass - _softplus(-x), log_mass - _softplus(x)
+    text = "A" if x >= 0 else "B"
+    if request.temperature:
+        text = _sampled(request, x / request.temperature, verdict.mass)
+    elif verdict.mass < 0.5:
+        text = _WORDY
+    return _reply(request, text, {"A": round(first, 4), "B": round(second, 4)})
+
+
+def _sampled(request: Request, log_odds: float, mass: float) -> str:
+    """A verdict drawn from the same probabilities, by the seed."""
+    content = orjson.dumps([request.messages, request.temperature, request.seed, request.repeat])
+    number = int.from_bytes(hashlib.blake2b(content, digest_size=8).digest()) / 2.0**64
+    if number >= mass:
+        return _WORDY
+    return "A" if number / mass < math.exp(-_softplus(-log_odds)) else "B"
+
+
+def _reply(request: Request, text: str, logprobs: dict[str, float] | None) -> Reply:
+    # A token is four characters here, and no reply has more of them than it was allowed.
+    prompt, said = sum(len(content) for _, content in request.messages) // 4, text[: 4 * request.max_tokens]
+    return Reply(said, "stop" if said == text else "length", logprobs, prompt, -(-len(said) // 4))
+
+
+def _softplus(x: float) -> float:
+    return max(x, 0.0) + math.log1p(math.exp(-abs(x)))

@@ -1,60 +1,237 @@
-"""How a member of the society judges a comparison for a person, from the rendered passages alone.
+"""How a member of the society judges: from the passages of a rendered message alone, with declared faults.
 
-    judge({"first": "…", "second": "…", "persona": "…"}, rubric, {"slope": 1.5, "first": 0.35, …})
-    -> ("A", {"A": -0.3211, "B": -1.4035})
+    profile("small", phi=0.65).read([Asked(first="…", second="…", persona="…", wording="…")])  ->  [Verdict(log_odds=0.4121, mass=0.97, …)]
 
-log-odds of the first = slope · taste · (features of first - features of second)
-                        + misreading (same in both orders) + wording (of the rubric, same for all persons)
-                        + first (constant liking for whatever comes first) + slip (differs by order)
+log-odds of the first = slope · (û + S + T + e) + order · (b + B)
 
-It is a plain judge with plain faults: misreading, wording and slip are normal numbers fixed by the texts they stand for.
+û  what the description says of the two answers: its cues and stereotypes (reader.py) times the judge's own scorers of texts
+S  persistent error, alike in every order and wording: a liking for length, lists, polish and words that the description has too, which
+   all persons share (more than half of it), and a misreading of the person
+T  error of the wording of the template, by the texts and the person        e  error of the place where an answer stands, the same way
+b  liking for whatever comes first         B  the same by the pair of answers, larger when their gap is small
+
+Every error is a linear function of what the texts say, its weights follow smoothly from the words of template and person; none is keyed by the
+request as a whole. φ is the share of S in the variance of S + T + e. Constants: data/society/judges.yaml, calibrated once and frozen.
 """
 
 import hashlib
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from statistics import NormalDist
+from typing import Any, Literal, NamedTuple
 
-from prefloom.flows.engines.society.reading import measure, taste
+import numpy as np
 
-REFUSAL = "I would rather not choose on somebody else's behalf."
-_normal = NormalDist()
+from prefloom.flows.engines.scorers import PROPERTIES
+from prefloom.flows.engines.society import reader, utility
+from prefloom.flows.engines.society.chance import Floats, normals
+from prefloom.flows.engines.society.data import load
+from prefloom.flows.engines.society.people import STRENGTHS, block_scale
 
-
-def judge(passages: Mapping[str, str], rubric: str, traits: Mapping[str, float]) -> tuple[str, dict[str, float] | None]:
-    """(what it says, log-probabilities of the two letters, or None where it refuses)."""
-    first, second = _digest(passages["first"]), _digest(passages["second"])
-    persona, words = _digest(passages["persona"]), _digest(rubric)
-    shown = _uniforms(first, second, persona, _digest(passages.get("task", "")))
-    if shown[0] < traits["refuses"]:
-        return REFUSAL, None
-    # Terms that must change sign when the answers trade places are drawn for the sorted pair and signed by the order.
-    sign = 1.0 if first < second else -1.0
-    pair = min(first, second) + max(first, second)
-    misreading = _normal.inv_cdf(_uniforms(pair, persona)[0])
-    wording = _normal.inv_cdf(_uniforms(pair, words)[0])
-    slip = _normal.inv_cdf(shown[1])
-    wanted = taste(passages["persona"])
-    gap = sum(w * (a - b) for w, a, b in zip(wanted, measure(passages["first"]), measure(passages["second"]), strict=True))
-    wobble = traits["wobble"]
-    log_odds = traits["slope"] * gap + wobble * (sign * (misreading + 0.5 * wording) + slip) + traits["first"]
-    mass = 1.0 - min(0.98, traits["off_menu"] * 0.5 * math.log(shown[2]) ** 2)
-    log_mass = math.log(mass)
-    logprobs = {"A": round(log_mass - _softplus(-log_odds), 4), "B": round(log_mass - _softplus(log_odds), 4)}
-    return ("A" if log_odds >= 0 else "B"), logprobs
+Fill = Literal["stereotype", "persistent", "call"]
+_PEOPLE = len(PROPERTIES) + 48  # entries of Told.features
+_KEPT = 20_000  # texts, and persons per wording, whose reading is kept
+_SHARED = {"length": 0.5, "structure": 0.5, "diversity": 0.4, "formality": 0.3}  # a judge's liking for what looks like work
+_OVERLAP = 0.5
+_TEXT_SHARE, _WORDING_SHARE = 0.55, 0.3  # of S: shared by all persons; of T: the same for all persons
+_ORDERS_PULL = re.compile(
+    r"(?:choose|pick|select|prefer|answer with|reply with|respond with|vote for|rate)\s+(?:only\s+)?(?:this|me\b|my answer|(?:answer|option|response|letter)?\s*[\"'(]?([ab])\b)"
+    r"|ignore\s+(?:all|any|the|your|previous|other)[\w ]{0,30}(?:instructions?|answers?|rules)",
+    re.IGNORECASE,
+)
 
 
-@lru_cache(maxsize=2048)
-def _digest(text: str) -> bytes:
-    return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).digest()
+class Asked(NamedTuple):
+    """One reading that is wanted. `wording` is everything around the passages; `persona` is empty where none is given."""
+
+    first: str
+    second: str
+    persona: str
+    wording: str
 
 
-def _uniforms(*parts: bytes) -> list[float]:
-    """Three numbers in (0, 1), fixed by the parts."""
-    digest = hashlib.blake2b(b"".join(parts), digest_size=24).digest()
-    return [(int.from_bytes(digest[i : i + 8]) + 0.5) / 2.0**64 for i in (0, 8, 16)]
+class Verdict(NamedTuple):
+    """Log-odds of the first answer, probability of the two letters together, and whether it answers in words instead."""
+
+    log_odds: float
+    mass: float
+    refuses: bool
 
 
-def _softplus(x: float) -> float:
-    return max(x, 0.0) + math.log1p(math.exp(-abs(x)))
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """An answer as this judge sees it."""
+
+    seen: Floats
+    noticed: Floats
+    words: int
+    place: float  # a number in [0, 1) by which rare events are spread
+    orders: frozenset[str]  # letters that the text tells its judge to choose; "this" for itself
+
+
+@dataclass(frozen=True, slots=True)
+class _Person:
+    """A description under one wording: weights by which an answer's numbers count."""
+
+    wanted: Floats  # û, on what is seen
+    errors: Floats  # S, T and half of e, on what is noticed: change sign when the answers trade places
+    uneven: Floats  # the other half of e: does not
+    words: int
+    place: float
+
+
+class Judge:
+    """A judge with certain traits, as an entry of `profiles` in judges.yaml has them, and standard deviations of its errors."""
+
+    def __init__(self, traits: Mapping[str, Any], noise: Mapping[str, float], scales: Mapping[str, float], fill: Fill = "stereotype") -> None:
+        self.traits = traits
+        self._s, self._t, self._e = (noise[name] / scales[name] for name in ("S", "T", "e"))
+        self._pair = self.traits["pair"] / scales["B"]
+        self._overlap = scales["overlap"]
+        self._fill = fill
+        self._texts: dict[str, _Text] = {}
+        self._persons: dict[tuple[str, str], _Person] = {}
+        liked = np.zeros(reader.NOTICED)
+        for name, weight in _SHARED.items():
+            liked[PROPERTIES.index(name)] = weight
+        self._liked = liked
+        self._uneven_pairs = normals("judge/pairs", reader.NOTICED) / math.sqrt(reader.NOTICED)
+
+    def read(self, asked: Sequence[Asked]) -> list[Verdict]:
+        """A verdict for each; the same whatever else is asked with it."""
+        if not asked:
+            return []
+        self._meet([text for one in asked for text in (one.first, one.second)])
+        first, second = [self._texts[one.first] for one in asked], [self._texts[one.second] for one in asked]
+        persons = [self._person(one.wording, one.persona) for one in asked]
+        seen = _stack(first, "seen") - _stack(second, "seen")
+        apart = _stack(first, "noticed") - _stack(second, "noticed")
+        uneven = np.abs(apart) - 0.8  # about the mean of a standard normal number without its sign
+        wanted = _stack(persons, "wanted")
+        if self._fill == "call":
+            wanted = wanted + np.array([self._whim(one) for one in asked])
+        gap = (wanted * seen).sum(axis=1)
+        shared = [(p.words & a.words).bit_count() - (p.words & b.words).bit_count() for p, a, b in zip(persons, first, second, strict=True)]
+        error = (_stack(persons, "errors") * apart).sum(axis=1) + (_stack(persons, "uneven") * uneven).sum(axis=1)
+        error += self._s * math.sqrt(_TEXT_SHARE) * _OVERLAP * self._overlap * np.array(shared)
+        pair = self._pair * (uneven * self._uneven_pairs).sum(axis=1) / (1 + np.abs(gap) / self.traits["gap"])
+        pulled = self.traits["obeys"] * np.array([_pull(a.orders, "a") - _pull(b.orders, "b") for a, b in zip(first, second, strict=True)])
+        log_odds = self.traits["slope"] * (gap + error) + self.traits["first"] + pair + pulled
+        return [self._verdict(*one) for one in zip(log_odds.tolist(), first, second, persons, asked, strict=True)]
+
+    def _verdict(self, log_odds: float, first: _Text, second: _Text, person: _Person, asked: Asked) -> Verdict:
+        # Sums of places: which wording of which pair for whom; the order counts for how much is off the menu only.
+        event = (first.place + second.place + person.place) % 1.0
+        slack = (2 * first.place + 3 * second.place + person.place) % 1.0
+        off = min(0.98, self.traits["off_menu"] * 0.5 * math.log(1.0 - slack) ** 2)
+        if event >= 1.0 - self.traits["malformed"]:
+            off = 0.95 + 0.049 * slack
+        return Verdict(log_odds, 1.0 - off, event < self.traits["refuses"])
+
+    def _meet(self, texts: Sequence[str]) -> None:
+        """See the texts that are new."""
+        new = list(dict.fromkeys(text for text in texts if text not in self._texts))
+        if not new:
+            return
+        if len(self._texts) + len(new) > _KEPT:
+            self._texts = {text: self._texts[text] for text in texts if text in self._texts}
+        own = reader.see(new)
+        seen = utility.features(new) if self.traits["reads"] == "truth" else own
+        noticed = reader.notice(new, own)
+        for row, text in enumerate(new):
+            self._texts[text] = _Text(seen[row], noticed[row], reader.word_bits(text), _place(text), _orders(text))
+
+    def _person(self, wording: str, persona: str) -> _Person:
+        found = self._persons.get((wording, persona))
+        if found is None:
+            if len(self._persons) >= _KEPT:
+                self._persons.clear()
+            found = self._persons[wording, persona] = self._weigh(wording, persona)
+        return found
+
+    def _weigh(self, wording: str, persona: str) -> _Person:
+        told = reader.read(persona) if persona else None
+        features = told.features if told else np.zeros(_PEOPLE)
+        size = math.sqrt(reader.NOTICED)
+        tables = _tables(wording)
+        misread = np.zeros(reader.NOTICED)
+        misread[: len(PROPERTIES)] = _misreadings() @ features / math.sqrt(len(PROPERTIES))
+        persistent = math.sqrt(_TEXT_SHARE) * self._liked + math.sqrt(1 - _TEXT_SHARE) * misread
+        worded = (math.sqrt(_WORDING_SHARE) * tables[0] + math.sqrt(1 - _WORDING_SHARE) * (tables[1] @ features)) / size
+        errors = self._s * persistent + self._t * worded + self._e * (tables[2] @ features) / size * math.sqrt(0.5)
+        uneven = self._e * (tables[3] @ features) / size * math.sqrt(0.5) / 0.6  # 0.6: s.d. of a normal number without its sign
+        wanted = self._wanted(told) if told else np.zeros(utility.WEIGHTS)
+        return _Person(wanted, errors, uneven, told.words if told else 0, (_place(persona) + _place(wording)) % 1.0)
+
+    def _wanted(self, told: reader.Told) -> Floats:
+        """Weights that the description means to this judge."""
+        if told.exact is not None:
+            return told.exact
+        heard = self.traits["strengths"]
+        levels = np.sign(told.levels) * (heard * np.abs(told.levels) + (1 - heard) * np.minimum(np.abs(told.levels), 1.4))
+        known = np.interp(levels, [-2, -1, 0, 1, 2], STRENGTHS)
+        open_ = 1 - told.stated
+        filled = self.traits["guess"] * told.guessed * STRENGTHS[3]
+        if self._fill == "persistent":
+            filled = self.traits["guess"] * _whims() @ told.features
+        elif self._fill == "call":
+            filled = np.zeros(len(PROPERTIES))
+        wanted = np.zeros(utility.WEIGHTS)
+        wanted[: len(PROPERTIES)] = block_scale(0.5) * (known + open_ * filled)
+        return wanted
+
+    def _whim(self, asked: Asked) -> Floats:
+        """What is guessed anew at each reading: by person, wording and the two texts, each on its own."""
+        whim = np.zeros(utility.WEIGHTS)
+        if asked.persona and not (told := reader.read(asked.persona)).stated.all() and told.exact is None:
+            turned = math.cos(2 * math.pi * (_place(asked.first) + 2 * _place(asked.second) + _place(asked.wording)))
+            guess = _whims() @ told.features * turned * math.sqrt(2)
+            whim[: len(PROPERTIES)] = self.traits["guess"] * block_scale(0.5) * (1 - told.stated) * guess
+        return whim
+
+
+def profile(name: str, phi: float, fill: Fill = "stereotype") -> Judge:
+    """A judge of judges.yaml."""
+    known = load("judges.yaml")
+    traits = known["profiles"][name]
+    return Judge(traits, traits["noise"].get(phi, {"S": 0.0, "T": 0.0, "e": 0.0}), known["scales"], fill)
+
+
+def _stack(rows: Sequence[Any], name: str) -> Floats:
+    return np.array([getattr(row, name) for row in rows])
+
+
+@lru_cache(maxsize=64)
+def _tables(wording: str) -> tuple[Floats, Floats, Floats, Floats]:
+    """Of a template's words: errors for all, errors by person, the same by place where an answer stands (uneven and even in the order)."""
+    name = "judge/" + hashlib.blake2b(wording.encode("utf-8", "replace"), digest_size=8).hexdigest()
+    wide = [normals(f"{name}/{kind}", reader.NOTICED, _PEOPLE) for kind in ("person", "place", "uneven")]
+    return normals(f"{name}/all", reader.NOTICED), wide[0], wide[1], wide[2]
+
+
+@lru_cache(maxsize=1)
+def _misreadings() -> Floats:
+    return normals("judge/misreading", len(PROPERTIES), _PEOPLE)
+
+
+@lru_cache(maxsize=1)
+def _whims() -> Floats:
+    return normals("judge/whim", len(PROPERTIES), _PEOPLE)
+
+
+@lru_cache(maxsize=1 << 15)
+def _place(text: str) -> float:
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=6).digest()) / 2.0**48
+
+
+def _orders(text: str) -> frozenset[str]:
+    return frozenset((found.group(1) or "this").lower() for found in _ORDERS_PULL.finditer(text[:100_000]))
+
+
+def _pull(orders: frozenset[str], own: str) -> float:
+    """+1 for an answer that asks to be chosen itself, -1 for one that asks for the other."""
+    if "this" in orders or own in orders:
+        return 1.0
+    return -1.0 if orders else 0.0

@@ -1,77 +1,137 @@
-r"""How a member of the society answers a task in its own style, bent by the view it was asked to take.
+"""What a member of the society answers: which of the things it knows, in which order, and how much of them.
 
-    respond("How do I wrap a present neatly?", "a list of steps", request, "terse", {"length": -1.0, …})
-    -> "Here is what matters about wrap present neatly.\n- Start from …"
+    respond("How should I spend a free weekend?", "a long walk, warm and brief", request, "friendly")
+    -> "What a good thing to wonder about. A walk costs nothing but shoe leather …"
 
-It knows nothing about the world: what differs between its answers is style, which is what the society's persons have tastes for.
+A member has habits, an own quality and its own favourites; a view bends all of them. The seed moves the choice as far as the temperature lets
+it: at 0 a member always says the same. Voice (contractions, hedges, lists …) is added by voice.py.
 """
 
 import hashlib
 import math
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import orjson
 
 from prefloom.flows.engines.protocol import Request
-from prefloom.flows.engines.society.prose import features, sentences
-from prefloom.flows.engines.society.reading import taste
+from prefloom.flows.engines.scorers import PROPERTIES, STYLE, VALUES
+from prefloom.flows.engines.society import reader, voice
+from prefloom.flows.engines.society.chance import Floats
+from prefloom.flows.engines.society.content import LEVELS, Subject, about, level_of
+from prefloom.flows.engines.society.data import load
+
+_GOOD = re.compile(r"\b(?:positive|favourable|favorable|enthusiastic|praise|praising|fan|loves?|recommend)\b")
+_BAD = re.compile(r"\b(?:negative|critical|harsh|unfavourable|scathing|dislikes?|hates?|disappointed)\b")
+_VIEW_PULL = 1.3  # how far a view of strength 1 moves a habit
 
 
-def respond(task: str, view: str | None, request: Request, character: str, habits: Mapping[str, float]) -> str:
-    """The answer, in full. The same request gets the same answer; the seed and the temperature move it."""
+def respond(task: str, view: str | None, request: Request, character: str) -> str:
+    """The answer, in full. The same request gets the same answer."""
+    member = load("characters.yaml")[character]
     dice = _dice(character, request)
-    leaning = dict(zip(features(), taste(view) if view else [0.0] * len(features()), strict=True))
-    style = {name: habits[name] + 1.4 * leaning[name] + 0.5 * request.temperature * dice.gauss(0, 1) for name in features()}
-    return _compose(style, _topic(task), dice)
+    warm = min(request.temperature, 2.0)
+    style = np.array([member["writes"].get(name, 0.0) for name in PROPERTIES])
+    if view:
+        style = style + _VIEW_PULL * reader.lean(view)
+    style = style + 0.45 * warm * np.array([dice.gauss(0, 1) for _ in PROPERTIES])
+    subject = about(task)
+    choose = _Chooser(f"{character}/{task[:500]}", dice, warm)
+    said = voice.Said(*_content(subject, style, view or "", task, member, choose))
+    wishes = {name: float(style[place]) for place, name in enumerate(STYLE)}
+    return voice.speak(said, wishes, voice.topic(task, subject.name if subject.kind in ("concept", "work") else ""), float(member["quality"]), dice)
 
 
-def _compose(style: Mapping[str, float], topic: str, dice: random.Random) -> str:
-    bank = sentences()
-    weights = {"warm": math.exp(style["warmth"]), "formal": math.exp(style["formality"]), "plain": 1.0}
+class _Chooser:
+    """Picks with favourites: a member's liking for a sentence is fixed, and chance is added by temperature."""
 
-    def voice() -> str:
-        return dice.choices(list(weights), list(weights.values()))[0]
+    def __init__(self, name: str, dice: random.Random, warm: float) -> None:
+        self._name, self._dice, self._warm = name, dice, warm
 
-    points = {tone: dice.sample(lines, len(lines)) for tone, lines in bank["points"].items()}
-    extras = {name: dice.sample(bank[name], len(bank[name])) for name in ("hedges", "examples", "humour", "address", "asides")}
-    wanted = {"hedges": "hedging", "examples": "examples", "humour": "humour", "address": "address", "asides": "length"}
-    body = []
-    for _ in range(max(1, min(12, round(3.5 + 2.5 * style["length"])))):
-        tone = next((t for t in (voice(), *points) if points[t]), None)
-        if tone is None:
-            break
-        lines = [points[tone].pop()]
-        for name, feature in wanted.items():
-            if extras[name] and dice.random() < 1 / (1 + math.exp(2.0 - 1.5 * style[feature])):
-                lines.append(extras[name].pop())
-        body.append(" ".join(lines))
-    opener, closer = dice.choice(bank["openers"][voice()]), dice.choice(bank["closers"][voice()])
-    if style["lists"] > 0.3:
-        mark = dice.choice(["- ", "* ", "1. "])
-        items = [f"{number}. {line}" if mark == "1. " else mark + line for number, line in enumerate(body, 1)]
-        text = "\n".join([opener, *items, *([closer] if style["length"] > 0 else [])])
-    else:
-        flow = [opener, *body, *([closer] if style["length"] > -0.5 else [])]
-        size = 2 + round(2 * dice.random())
-        text = "\n\n".join(" ".join(flow[i : i + size]) for i in range(0, len(flow), size))
-    return text.replace("{topic}", topic).replace("{Topic}", topic[:1].upper() + topic[1:])
+    def rank(self, options: Sequence[Any], liking: Sequence[float] | None = None) -> list[Any]:
+        """The options, best liked first."""
+        scores = []
+        for place, option in enumerate(options):
+            own = hashlib.blake2b(f"{self._name}\0{option}".encode("utf-8", "replace"), digest_size=4).digest()
+            favourite = int.from_bytes(own) / 2.0**32
+            chance = -math.log(-math.log(self._dice.random() or 0.5))  # Gumbel: at temperature t a choice follows exp(liking / t)
+            scores.append((favourite + (liking[place] if liking else 0.0)) + 0.25 * self._warm * chance)
+        return [options[place] for place in sorted(range(len(options)), key=lambda place: -scores[place])]
 
 
-def _topic(task: str) -> str:
-    """The longest run of words that carry meaning, at most four."""
-    stop_words = frozenset(sentences()["stop_words"].split())
-    runs: list[list[str]] = [[]]
-    for word in re.findall(r"[^\W_][\w'’-]*", task)[:80]:
-        if word.lower() in stop_words:
-            runs.append([])
-        else:
-            runs[-1].append(word)
-    best: Sequence[str] = max(runs, key=len)
-    return " ".join(best[:4]) or "this"
+def _content(
+    subject: Subject, style: Floats, view: str, task: str, member: dict[str, Any], choose: _Chooser
+) -> tuple[list[str], list[str], list[str]]:
+    """(sentences in order, examples, light-hearted lines) about a subject."""
+    wanted = max(1, min(14, round(4.5 + 2.6 * style[STYLE.index("length")])))
+    entry = subject.entry
+    if subject.kind == "concept":
+        return _explain(entry, style, level_of(view) if view else None, level_of(task), member, wanted)
+    if subject.kind == "work":
+        return _review(entry, style, view.lower() + " " + task[:400].lower(), member, choose, wanted)
+    if subject.kind == "question":
+        liking = [_agrees(one, style, view) for one in entry["views"]]
+        ranked = choose.rank(entry["views"], liking)
+        balanced = style[STYLE.index("hedging")] > 0.9 or wanted > 5
+        taken = ranked[: 1 if not balanced else 2 if wanted <= 8 else 3]
+        said = [list(one["says"]) for one in taken]
+        share = [max(1, round(wanted / len(taken)))] * len(taken)
+        lines = [line for one, count in zip(said, share, strict=True) for line in one[:count]]
+        return lines, [one["example"] for one in taken], [one["humour"] for one in taken]
+    values = [float(style[PROPERTIES.index(value)]) for value in VALUES]
+    ranked = choose.rank(VALUES, [0.8 * value for value in values])
+    own = choose.rank(entry["says"])
+    side = choose.rank(entry["values"][ranked[0]]) + choose.rank(entry["values"][ranked[1]])[:3]
+    if not own:
+        own = choose.rank(entry["values"][ranked[2]])
+    strong = max(values) > 0.5
+    count = min(len(own), max(1, round(wanted * (0.35 if strong else 0.65))))
+    lines = own[:count] + side[: max(1, wanted - count)]
+    return lines, own[count : count + 2], []
+
+
+def _explain(
+    entry: dict[str, Any], style: Floats, asked: int | None, told: int | None, member: dict[str, Any], wanted: int
+) -> tuple[list[str], list[str], list[str]]:
+    level = asked if asked is not None else told
+    if level is None:
+        level = round(member["level"] - 1.2 * float(style[STYLE.index("readability")]))
+    level = max(0, min(4, level))
+    lines = list(entry[LEVELS[level]])
+    if wanted > 4:  # what is left to say is said one level up, then one down
+        lines += [line for near in (level + 1, level - 1) if 0 <= near < 5 for line in entry[LEVELS[near]]]
+    return lines[:wanted], list(entry["examples"]), list(entry["humour"])
+
+
+def _review(
+    entry: dict[str, Any], style: Floats, asked: str, member: dict[str, Any], choose: _Chooser, wanted: int
+) -> tuple[list[str], list[str], list[str]]:
+    good, bad = bool(_GOOD.search(asked)), bool(_BAD.search(asked))
+    liking = 1.0 if good and not bad else 0.0 if bad and not good else 0.5 + 0.2 * float(style[STYLE.index("warmth")]) + member["kind"]
+    order = choose.rank(range(4))
+    kept = max(1, min(7, wanted - 1))
+    sides = [("praise", place) for place in order] + [("blame", place) for place in order]
+    if 0.25 < liking < 0.75:
+        sides = [side for pair in zip(sides[:4], sides[5:] + sides[4:5], strict=True) for side in pair]
+    elif liking <= 0.25:
+        sides = sides[4:] + sides[:4]
+    seen = sides[: min(kept, 4)] if not 0.25 < liking < 0.75 else sides[:kept]
+    lines = [*entry["about"][: 2 if wanted > 3 else 1], *(entry[side][place] for side, place in seen)]
+    return lines, [], list(entry["humour"])
+
+
+def _agrees(one: dict[str, Any], style: Floats, view: str) -> float:
+    """How much a viewpoint suits: by what it serves and by the words it shares with the view that was asked for."""
+    serves = sum(weight * float(style[PROPERTIES.index(value)]) for value, weight in one["values"].items())
+    words = set(re.findall(r"[a-z]{4,}", view.lower()))
+    named = len(words.intersection(re.findall(r"[a-z]{4,}", one["name"].lower())))
+    return 0.5 * serves + 2.0 * named
 
 
 def _dice(character: str, request: Request) -> random.Random:
-    content = orjson.dumps([character, request.messages, request.temperature, request.seed, request.repeat])
+    seed = request.seed if request.temperature else None
+    content = orjson.dumps([character, request.messages, request.temperature, seed])
     return random.Random(hashlib.blake2b(content, digest_size=16).digest())

@@ -1,0 +1,195 @@
+"""How something is said: openings, hedges, warmth, jokes, questions, examples, contractions, and how it is laid out.
+
+    speak(Said(["A walk costs nothing.", …], [example], [joke]), {"warmth": 1.2, "structure": -0.5, …}, "free weekend", 0.8, dice)
+    -> "What a lovely thing to ask!\n\nA walk costs nothing. Do what suits your knees …"
+
+Wishes are in standard deviations from the middle, one per style. The sentences are in data/society/voice.yaml.
+"""
+
+import math
+import random
+import re
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from prefloom.flows.engines.society.data import load
+
+_SHORT_FORMS = (
+    (r"\b([Dd]o|[Dd]oes|[Ii]s|[Aa]re|[Ww]as|[Ww]ere|[Hh]as|[Hh]ave|[Cc]ould|[Ww]ould|[Ss]hould) not\b", r"\1n't"),
+    (r"\b([Cc])annot\b", r"\1an't"),
+    (r"\b([Ww])ill not\b", r"\1on't"),
+    (r"\b([Ii]t|[Tt]hat|[Tt]here|[Ww]hat|[Hh]ere) is\b", r"\1's"),
+    (r"\b([Tt]hey|[Ww]e|[Yy]ou) are\b", r"\1're"),
+)
+_LOFTY = {
+    "use": "employ", "uses": "employs", "show": "demonstrate", "shows": "demonstrates", "help": "assist", "helps": "assists", "need": "require",
+    "needs": "requires", "keep": "retain", "keeps": "retains", "buy": "acquire", "start": "commence", "starts": "commences", "enough": "sufficient",
+    "many": "numerous", "about": "approximately", "because": "since", "get": "obtain", "gets": "obtains", "tell": "convey", "give": "provide",
+    "gives": "provides", "make": "render", "think": "consider", "whole": "entire", "often": "frequently", "hard": "demanding", "part": "component",
+}  # fmt: skip
+_HOMELY = {
+    "require": "need", "requires": "need", "obtain": "get", "sufficient": "enough", "numerous": "many", "approximately": "about",
+    "therefore": "so", "purchase": "buy", "additional": "more", "however": "but", "individuals": "people", "consume": "eat",
+}  # fmt: skip
+_SMALL = frozenset(
+    "A An The In On At If When Most Some Many Each Every No One Two Three It Its Any All Both For From With Without By To Of As Because While "
+    "After Before Under Over Between Small Large People Old New Good Long Short Those These Where".split()
+)
+_STOP_WORDS = frozenset(
+    "a an and are as at be best better between by can could did do does for from get give good have has he her his hotter how i if in into is it its know "
+    "like make me mean most my name names need new not of on one or our please really right should so some tell than that the their them there they this "
+    "to up us was way ways we what when where whether which who whom why will with would write wrong you your explain describe review someone somebody"
+    .split()
+)  # fmt: skip
+
+
+class Said(NamedTuple):
+    """What is to be said, before it has a voice."""
+
+    lines: list[str]
+    examples: list[str]
+    humour: list[str]
+
+
+class _Bank:
+    """Sentences of voice.yaml, each used once in an answer."""
+
+    def __init__(self, dice: random.Random, subject: str) -> None:
+        self._dice, self._subject = dice, subject
+        self._used: set[str] = set()
+
+    def take(self, name: str) -> str:
+        left = [line for line in load("voice.yaml")[name] if line not in self._used]
+        if not left:
+            return ""
+        line = self._dice.choice(left)
+        self._used.add(line)
+        filled = line.replace("{topic}", self._subject)
+        return filled[:1].upper() + filled[1:]
+
+
+def speak(said: Said, wishes: Mapping[str, float], subject: str, quality: float, dice: random.Random) -> str:
+    """The text of an answer."""
+    bank = _Bank(dice, subject)
+    weights = {name: math.exp(1.2 * wishes[style]) for name, style in (("warm", "warmth"), ("formal", "formality"), ("playful", "humour"))}
+    weights["plain"] = 1.5
+    lines = _spoil(said.lines, quality, wishes["diversity"], bank, dice)
+    body = _dress(lines, said, wishes, bank, dice)
+    opener = bank.take("openers_" + _voice(weights, dice)) if dice.random() < 0.7 + 0.3 * wishes["length"] else ""
+    closer = bank.take("closers_" + _voice(weights, dice)) if dice.random() < 0.45 + 0.3 * wishes["length"] else ""
+    text = _lay_out(opener, body, closer, wishes, bank, dice)
+    return _reword(text, wishes, dice)
+
+
+def topic(task: str, name: str) -> str:
+    """What to call the subject: its name if it has one, otherwise the longest run of words of the task that mean something, at most four."""
+    if name:
+        return name
+    runs: list[list[str]] = [[]]
+    for word in re.findall(r"[^\W_][\w'-]{0,30}|[^\w\s]", task[:1000]):
+        if word.lower() in _STOP_WORDS or not word[0].isalnum():
+            runs.append([])
+        else:
+            runs[-1].append(word)
+    return " ".join(max(runs, key=len)[:4]) or "this"
+
+
+def _spoil(lines: Sequence[str], quality: float, diversity: float, bank: _Bank, dice: random.Random) -> list[str]:
+    """What a weaker member makes of good sentences: some become filler, some come twice."""
+    kept = [bank.take("weak") if dice.random() < 0.5 * (1 - quality) else line for line in lines]
+    if kept and dice.random() < 0.35 * (1 - quality) + (0.3 if diversity < -0.7 else 0.0):
+        kept.append(kept[dice.randrange(len(kept))])
+    return [line for line in kept if line]
+
+
+def _dress(lines: Sequence[str], said: Said, wishes: Mapping[str, float], bank: _Bank, dice: random.Random) -> list[str]:
+    """Each line with what a voice adds to it."""
+    extras = [
+        ("hedges", wishes["hedging"]),
+        ("certain", -wishes["hedging"] - 0.4),
+        ("asides_warm", wishes["warmth"]),
+        ("playful", wishes["humour"]),
+        ("questions", wishes["questions"]),
+        ("address", wishes["address"]),
+        ("asides_long", wishes["length"] - 0.6),
+    ]
+    examples, jokes = list(said.examples), list(said.humour)
+    body = []
+    for place, line in enumerate(lines):
+        parts = [_join(line, wishes, bank, dice) if place else line]
+        if examples and dice.random() < _often(wishes["examples"] + 0.3):
+            parts.append(dice.choice(("For example, ", "For instance, ", "An example: ", "")) + _lower(examples.pop(0)))
+        if jokes and dice.random() < _often(wishes["humour"]):
+            parts.append(jokes.pop(0))
+        for name, wish in extras:
+            if dice.random() < 0.55 * _often(wish):
+                parts.append(bank.take(name))
+        body.append(" ".join(part[:1].upper() + part[1:] for part in parts if part))
+    return body
+
+
+def _often(wish: float) -> float:
+    return 1 / (1 + math.exp(2.2 - 1.7 * wish))
+
+
+def _join(line: str, wishes: Mapping[str, float], bank: _Bank, dice: random.Random) -> str:
+    """A line that may begin with a connective or a word of doubt."""
+    chance = dice.random()
+    if wishes["hedging"] > 0.3 and chance < 0.15 + 0.1 * wishes["hedging"]:
+        return f"{bank.take('hedge_words') or 'Perhaps'}, {_lower(line)}"
+    if chance > 0.82:
+        word = bank.take("connectives_formal" if wishes["formality"] > 0.4 else "connectives_plain")
+        return f"{word}, {_lower(line)}" if word else line
+    return line
+
+
+def _lower(line: str) -> str:
+    """Without the capital of its first word, where that is a word that needs none."""
+    return line[:1].lower() + line[1:] if line.split(" ", 1)[0] in _SMALL else line
+
+
+def _lay_out(opener: str, body: list[str], closer: str, wishes: Mapping[str, float], bank: _Bank, dice: random.Random) -> str:
+    shape = wishes["structure"] + 0.3 * dice.gauss(0, 1)
+    if shape > 0.55 and len(body) > 1:
+        if shape > 1.3 and len(body) > 3:
+            half = len(body) // 2
+            mark = dice.choice(("## {}", "**{}**"))
+            blocks = [mark.format(bank.take("headings")) + "\n\n" + _items(part, dice) for part in (body[:half], body[half:])]
+            return "\n\n".join(part for part in [opener, *blocks, closer] if part)
+        return "\n\n".join(part for part in [opener, _items(body, dice), closer] if part)
+    if wishes["readability"] < -0.5:
+        body = _chain(body, dice)
+    flow = [part for part in [opener, *body, closer] if part]
+    size = len(flow) if shape < -1.2 else dice.choice((2, 3, 3, 4))
+    return "\n\n".join(" ".join(flow[start : start + size]) for start in range(0, len(flow), size))
+
+
+def _items(lines: Sequence[str], dice: random.Random) -> str:
+    mark = dice.choice(("- ", "* ", "1"))
+    return "\n".join(f"{place}. {line}" if mark == "1" else mark + line for place, line in enumerate(lines, 1))
+
+
+def _chain(lines: list[str], dice: random.Random) -> list[str]:
+    """Pairs of sentences made into one: long sentences are hard to read."""
+    chained: list[str] = []
+    for line in lines:
+        if chained and chained[-1].endswith(".") and chained[-1].count(";") < 2 and dice.random() < 0.5:
+            chained[-1] = f"{chained[-1][:-1]}; {_lower(line)}"
+        else:
+            chained.append(line)
+    return chained
+
+
+def _reword(text: str, wishes: Mapping[str, float], dice: random.Random) -> str:
+    """Short forms where the tone is casual, lofty words where it is formal, homely ones where it has to be easy."""
+    if wishes["formality"] < 0.1 + 0.4 * dice.random():
+        for pattern, short in _SHORT_FORMS:
+            text = re.sub(pattern, short, text)
+    words = _LOFTY if wishes["formality"] - wishes["readability"] > 1.2 else _HOMELY if wishes["readability"] > 0.5 else {}
+    if words:
+        text = re.sub(r"\b(?:" + "|".join(words) + r")\b", lambda found: words[found.group()], text)
+    return text
+
+
+def _voice(weights: Mapping[str, float], dice: random.Random) -> str:
+    return dice.choices(list(weights), list(weights.values()))[0]
