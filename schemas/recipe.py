@@ -90,7 +90,7 @@ class SocietyPersonas(Section):
     preset: Literal["fspo-like", "personalllm-like"] = Field(
         default="fspo-like", description="Tastes without anything in common, or with a common share of .6 (data/society/people.yaml)"
     )
-    stated: Share = Field(default=0.5, description="Share of a person's tastes that the description tells, strongest first")
+    stated: Share = Field(default=0.7, description="Share of a person's tastes that the description tells, strongest first")
     wording: Literal["levels", "exact"] = Field(default="levels", description="Tastes in words of five strengths, or every weight as a number")
     common: Share | None = Field(default=None, description="Share of the variance of tastes that all have alike (default: the preset's)")
     between: Share | None = Field(default=None, description="Share of the rest that a camp has alike (default: the preset's)")

@@ -13,6 +13,7 @@ import argparse
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.resources import files
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,6 @@ from prefloom.flows.engines.society.judge import Asked, Judge
 from prefloom.flows.engines.society.people import People, plant
 from prefloom.prompts import load as template
 from prefloom.prompts.fence import apart
-from importlib.resources import files
 
 Floats = NDArray[np.float64]
 WRITERS = ("terse", "friendly", "scholar", "rambler")
@@ -140,8 +140,8 @@ def fit(known: Reference) -> dict[str, Any]:
         return float(np.mean([accuracies(known, *reads(known, judge, name))[0] for name in TEMPLATES]))
 
     bias = _solve(single, SINGLE, 0.0, 20.0, steps=9)
-    small["first"] = small["pair"] = round(bias, 3)
-    good["first"] = good["pair"] = round(bias * good["slope"] / small["slope"] / 3, 3)
+    small["first"] = small["pair"] = round(float(bias), 3)
+    good["first"] = good["pair"] = round(float(bias * good["slope"] / small["slope"] / 3), 3)
     return {"scales": scales, "profiles": profiles}
 
 
@@ -162,7 +162,7 @@ def _slope(known: Reference, margin: Floats, calibration: float = 0.5) -> float:
     for _ in range(50):
         p = 1 / (1 + np.exp(-b * margin))
         b += ((right - p) * margin).sum() / (p * (1 - p) * margin**2).sum()
-    return round(b / calibration, 3)
+    return round(float(b / calibration), 3)
 
 
 def _solve(rises_or_falls: Any, target: float, low: float, high: float, steps: int = 24) -> float:

@@ -11,12 +11,14 @@ import re
 from functools import cache, lru_cache
 from typing import Any, Literal, NamedTuple
 
-from prefloom.flows.engines.society.data import load
+from prefloom.flows.engines.society.data import load, names
 
 Kind = Literal["concept", "question", "work", "advice"]
 LEVELS = ("child", "teenager", "student", "graduate", "expert")
 _READ = 4000  # characters of a task that are looked at
 _REVIEW = re.compile(r"\b(?:review|opinion of|verdict on|worth (?:reading|watching))\b")
+_QUOTED = re.compile(r"[\"\u201c]([^\"\u201c\u201d\n]{1,80})[\"\u201d]")
+_NAMED = re.compile(r"(?:.*,|.*\b(?:of|for)(?: the \w+)?) +([^.?!\n]{1,80})", re.IGNORECASE)
 _LEVEL_WORDS = {
     "child": r"child|children|kid|kids|five|six|seven|eight|primary|elementary|pupil|toddler|preteen|little",
     "teenager": r"teen|teens|teenager|teenagers|teenage|middle school|young|adolescent|thirteen|fifteen|sixteen",
@@ -37,9 +39,15 @@ class Subject(NamedTuple):
 def about(task: str) -> Subject:
     """The subject of a task; anything unknown is a matter for advice."""
     text = task[:_READ].lower()
-    if _REVIEW.search(text) and (found := _find("work", text)):
-        return found
+    if _REVIEW.search(text):
+        return _find("work", text) or Subject("work", _title(task[:_READ]), load("advice.yaml")["unknown_work"])
     return _find("question", text) or _find("concept", text) or _find("work", text) or _advice(text)
+
+
+def _title(task: str) -> str:
+    """What a review is about: what stands in quotation marks, or after the last comma, `of` or `for`."""
+    found = _QUOTED.search(task) or _NAMED.search(task)
+    return " ".join(re.findall(r"[\w'&:-]+", found.group(1)))[:60].strip() if found else "The work"
 
 
 @lru_cache(maxsize=4096)
@@ -52,8 +60,24 @@ def level_of(words: str) -> int | None:
 def subjects(kind: Kind) -> dict[str, dict[str, Any]]:
     """All entries of a kind by name."""
     if kind == "concept":
-        return {**load("concepts_a.yaml"), **load("concepts_b.yaml"), **load("concepts_c.yaml")}
+        return {name: entry for file in names("concepts_") for name, entry in load(file).items()}
     return dict(load({"question": "questions.yaml", "work": "works.yaml"}[kind]))
+
+
+@cache
+def common_words() -> frozenset[str]:
+    """Words that stand without a capital somewhere inside a sentence of the society: not names."""
+    inside: set[str] = set()
+
+    def walk(node: Any) -> None:
+        if isinstance(node, str):
+            inside.update(re.findall(r"(?<= )[a-z][a-z'-]*", node))
+        for part in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+            walk(part)
+
+    for entries in (subjects("concept"), subjects("question"), subjects("work"), load("advice.yaml"), load("voice.yaml")):
+        walk(entries)
+    return frozenset(inside)
 
 
 @cache
@@ -76,7 +100,7 @@ def _find(kind: Kind, text: str) -> Subject | None:
 
 def _advice(text: str) -> Subject:
     known = load("advice.yaml")
-    words = re.findall(r"[a-z']+", text)
+    words = re.findall(r"[a-z][a-z'-]*", text)
     counts = {domain: sum(word in own for word in words) for domain, own in _domain_words().items()}
     best = max(counts, key=lambda domain: counts[domain])
     return Subject("advice", best if counts[best] else "", {"values": known["values"], "says": known["domains"].get(best, [])})

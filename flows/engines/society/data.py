@@ -19,6 +19,11 @@ def load(name: str) -> Any:
     return yaml.load(_bytes(name), getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - the safe loader, in C where it is there
 
 
+def names(start: str) -> list[str]:
+    """The YAML files whose names begin so."""
+    return sorted(file.name for file in _folder().iterdir() if file.name.startswith(start))
+
+
 @cache
 def revision() -> str:
     """12 hex digits over all files of the society: texts, constants, word vectors."""

@@ -68,7 +68,7 @@ def block_scale(values: float) -> Floats:
     return np.sqrt(np.array([(1 - values) / len(STYLE)] * len(STYLE) + [values / len(VALUES)] * len(VALUES)))
 
 
-def plant(preset: str, count: int, seed: int, stated: float = 0.5, how: str = "levels", **changed: float | None) -> People:
+def plant(preset: str, count: int, seed: int, stated: float = 0.7, how: str = "levels", **changed: float | None) -> People:
     """`count` people of a preset. `stated` is the share of their tastes that descriptions tell, `how` whether in words or as numbers."""
     given = settings(preset, **changed)
     camps = int(given["clusters"])

@@ -83,7 +83,8 @@ def _content(
         return lines, [one["example"] for one in taken], [one["humour"] for one in taken]
     values = [float(style[PROPERTIES.index(value)]) for value in VALUES]
     ranked = choose.rank(VALUES, [0.8 * value for value in values])
-    own = choose.rank(entry["says"])
+    asked = set(re.findall(r"[a-z]{4,}", task.lower()))
+    own = choose.rank(entry["says"], [1.5 * len(asked.intersection(re.findall(r"[a-z]{4,}", line.lower()))) for line in entry["says"]])
     side = choose.rank(entry["values"][ranked[0]]) + choose.rank(entry["values"][ranked[1]])[:3]
     if not own:
         own = choose.rank(entry["values"][ranked[2]])
@@ -111,16 +112,15 @@ def _review(
 ) -> tuple[list[str], list[str], list[str]]:
     good, bad = bool(_GOOD.search(asked)), bool(_BAD.search(asked))
     liking = 1.0 if good and not bad else 0.0 if bad and not good else 0.5 + 0.2 * float(style[STYLE.index("warmth")]) + member["kind"]
-    order = choose.rank(range(4))
+    order = choose.rank(range(len(entry["praise"])))
     kept = max(1, min(7, wanted - 1))
-    sides = [("praise", place) for place in order] + [("blame", place) for place in order]
     if 0.25 < liking < 0.75:
-        sides = [side for pair in zip(sides[:4], sides[5:] + sides[4:5], strict=True) for side in pair]
-    elif liking <= 0.25:
-        sides = sides[4:] + sides[:4]
-    seen = sides[: min(kept, 4)] if not 0.25 < liking < 0.75 else sides[:kept]
-    lines = [*entry["about"][: 2 if wanted > 3 else 1], *(entry[side][place] for side, place in seen)]
-    return lines, [], list(entry["humour"])
+        # Praise of one aspect, blame of another, in turn.
+        sides = [side for place, other in zip(order, order[1:] + order[:1], strict=True) for side in (("praise", place), ("blame", other))]
+    else:
+        sides = [("praise" if liking >= 0.75 else "blame", place) for place in order]
+    about = choose.rank(entry["about"])[: 2 if wanted > 3 else 1] if len(entry["about"]) > 2 else entry["about"][: 2 if wanted > 3 else 1]
+    return [*about, *(entry[side][place] for side, place in sides[:kept])], [], [entry["humour"]]
 
 
 def _agrees(one: dict[str, Any], style: Floats, view: str) -> float:

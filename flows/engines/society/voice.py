@@ -12,29 +12,20 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from prefloom.flows.engines.society.content import common_words
 from prefloom.flows.engines.society.data import load
 
 _SHORT_FORMS = (
     (r"\b([Dd]o|[Dd]oes|[Ii]s|[Aa]re|[Ww]as|[Ww]ere|[Hh]as|[Hh]ave|[Cc]ould|[Ww]ould|[Ss]hould) not\b", r"\1n't"),
     (r"\b([Cc])annot\b", r"\1an't"),
     (r"\b([Ww])ill not\b", r"\1on't"),
-    (r"\b([Ii]t|[Tt]hat|[Tt]here|[Ww]hat|[Hh]ere) is\b", r"\1's"),
-    (r"\b([Tt]hey|[Ww]e|[Yy]ou) are\b", r"\1're"),
+    (r"\b([Ii]t|[Tt]hat|[Tt]here|[Ww]hat|[Hh]ere) is(?= (?!to\b)\w)", r"\1's"),
+    (r"\b([Tt]hey|[Ww]e|[Yy]ou) are(?= \w)", r"\1're"),
 )
-_LOFTY = {
-    "use": "employ", "uses": "employs", "show": "demonstrate", "shows": "demonstrates", "help": "assist", "helps": "assists", "need": "require",
-    "needs": "requires", "keep": "retain", "keeps": "retains", "buy": "acquire", "start": "commence", "starts": "commences", "enough": "sufficient",
-    "many": "numerous", "about": "approximately", "because": "since", "get": "obtain", "gets": "obtains", "tell": "convey", "give": "provide",
-    "gives": "provides", "make": "render", "think": "consider", "whole": "entire", "often": "frequently", "hard": "demanding", "part": "component",
-}  # fmt: skip
-_HOMELY = {
-    "require": "need", "requires": "need", "obtain": "get", "sufficient": "enough", "numerous": "many", "approximately": "about",
-    "therefore": "so", "purchase": "buy", "additional": "more", "however": "but", "individuals": "people", "consume": "eat",
-}  # fmt: skip
-_SMALL = frozenset(
-    "A An The In On At If When Most Some Many Each Every No One Two Three It Its Any All Both For From With Without By To Of As Because While "
-    "After Before Under Over Between Small Large People Old New Good Long Short Those These Where".split()
-)
+# Only words that can stand in for each other wherever they occur in data/society/.
+_LOFTY = {"shows": "demonstrates", "needs": "requires", "many": "numerous", "because": "since", "gets": "obtains", "gives": "provides"}
+_LOFTY |= {"whole": "entire", "big": "considerable", "buys": "acquires", "helps": "assists", "starts": "commences", "lets": "permits"}
+_HOMELY = {"requires": "needs", "obtain": "get", "numerous": "many", "approximately": "about", "therefore": "so", "purchase": "buy"}
 _STOP_WORDS = frozenset(
     "a an and are as at be best better between by can could did do does for from get give good have has he her his hotter how i if in into is it its know "
     "like make me mean most my name names need new not of on one or our please really right should so some tell than that the their them there they this "
@@ -73,6 +64,7 @@ def speak(said: Said, wishes: Mapping[str, float], subject: str, quality: float,
     bank = _Bank(dice, subject)
     weights = {name: math.exp(1.2 * wishes[style]) for name, style in (("warm", "warmth"), ("formal", "formality"), ("playful", "humour"))}
     weights["plain"] = 1.5
+    said = Said(*([line.replace("{topic}", subject) for line in part] for part in said))
     lines = _spoil(said.lines, quality, wishes["diversity"], bank, dice)
     body = _dress(lines, said, wishes, bank, dice)
     opener = bank.take("openers_" + _voice(weights, dice)) if dice.random() < 0.7 + 0.3 * wishes["length"] else ""
@@ -135,6 +127,8 @@ def _often(wish: float) -> float:
 def _join(line: str, wishes: Mapping[str, float], bank: _Bank, dice: random.Random) -> str:
     """A line that may begin with a connective or a word of doubt."""
     chance = dice.random()
+    if line == _lower(line):
+        return line
     if wishes["hedging"] > 0.3 and chance < 0.15 + 0.1 * wishes["hedging"]:
         return f"{bank.take('hedge_words') or 'Perhaps'}, {_lower(line)}"
     if chance > 0.82:
@@ -145,7 +139,7 @@ def _join(line: str, wishes: Mapping[str, float], bank: _Bank, dice: random.Rand
 
 def _lower(line: str) -> str:
     """Without the capital of its first word, where that is a word that needs none."""
-    return line[:1].lower() + line[1:] if line.split(" ", 1)[0] in _SMALL else line
+    return line[:1].lower() + line[1:] if line.split(" ", 1)[0].rstrip(",").lower() in common_words() else line
 
 
 def _lay_out(opener: str, body: list[str], closer: str, wishes: Mapping[str, float], bank: _Bank, dice: random.Random) -> str:
@@ -173,7 +167,7 @@ def _chain(lines: list[str], dice: random.Random) -> list[str]:
     """Pairs of sentences made into one: long sentences are hard to read."""
     chained: list[str] = []
     for line in lines:
-        if chained and chained[-1].endswith(".") and chained[-1].count(";") < 2 and dice.random() < 0.5:
+        if chained and line != _lower(line) and chained[-1].endswith(".") and chained[-1].count(";") < 2 and dice.random() < 0.5:
             chained[-1] = f"{chained[-1][:-1]}; {_lower(line)}"
         else:
             chained.append(line)
