@@ -260,6 +260,30 @@ def validate(
         raise typer.Exit(1)
 
 
+@app.command()
+def simulate(
+    host: Annotated[str, typer.Option(help="Address to listen on; the default is for this machine alone.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any that is free.")] = 8000,
+    latency: Annotated[float, typer.Option(help="Seconds before every answer.")] = 0.0,
+    rate_429: Annotated[float, typer.Option("--rate-429", help="Share of requests refused with 429.")] = 0.0,
+    rate_500: Annotated[float, typer.Option("--rate-500", help="Share that fails with 500.")] = 0.0,
+    drop: Annotated[float, typer.Option(help="Share whose connection closes without an answer.")] = 0.0,
+    torn: Annotated[float, typer.Option(help="Share that gets half an answer.")] = 0.0,
+    drip: Annotated[float, typer.Option(help="Seconds between the pieces of every answer.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="Of the draw of faults.")] = 0,
+    cache_blocks: Annotated[int, typer.Option(min=0, help="Blocks of 16 tokens in each model's prefix cache.")] = 65_536,
+) -> None:
+    """Serve the simulated society as an OpenAI-compatible server.
+
+    For trying out clients, recipes with `engine: endpoint`, and what happens when a server fails: no weights, no GPU, no network. Every
+    character of the society is a model. Ctrl-C ends it.
+    """
+    from prefloom.flows.engines.society.server import Settings, serve
+    from prefloom.flows.engines.society.server_faults import Faults
+
+    serve(Settings(host, port, cache_blocks, Faults(seed, rate_429, rate_500, drop, torn, latency, drip)))
+
+
 def _say(as_json: bool, value: dict[str, Any], text: str) -> None:
     try:
         sys.stdout.write((json.dumps(value, ensure_ascii=True) if as_json else visible(text)) + "\n")
