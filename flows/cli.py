@@ -219,6 +219,29 @@ def report(
 
 
 @app.command()
+def audit(
+    dataset: Annotated[Path, typer.Argument(help="A run folder.")],
+    gold: Annotated[Path | None, typer.Option("--gold", metavar="FILE", help="Choices of people: .jsonl, .csv or .parquet.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure how often the labels are right.
+
+    Against the planted tastes of a simulated society, and against choices of people: rows of comparison_id (or candidate_a and
+    candidate_b), choice (a or b) or chosen_id, and persona_id if a choice is not everybody's. Accuracy, calibration, what averaging and
+    each check are worth, what the errors are like. The figures go into audit.json and into report.html, not into the manifest.
+    """
+    from prefloom.flows.dataset.run import Run
+    from prefloom.flows.report.page import write_report
+    from prefloom.flows.steps.audit import audit as measure
+    from prefloom.flows.steps.audit_text import text
+
+    run = Run(dataset)
+    found = measure(run, gold)
+    write_report(run.store)
+    _say(as_json, found, text(found))
+
+
+@app.command()
 def show(
     dataset: Annotated[Path, typer.Argument(help="A run folder.")],
     rows: Annotated[int, typer.Option("--rows", "-n", min=1, help="How many preferences.")] = 3,

@@ -10,6 +10,7 @@ import csv
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,18 @@ def rows(path: Path, columns: Sequence[str], sha256: str | None = None) -> Itera
         raise InputError(str(path), found="no rows", expected="at least one")
     if sha256:
         expect_unchanged(path, sha256)
+
+
+def columns(path: Path) -> list[str]:
+    """Names of the columns that a file has: of the header, or of the first row of a .jsonl file. Whatever is wrong is left to `rows`."""
+    if path.suffix == ".parquet":
+        with suppress(pa.ArrowException, OSError):
+            return list(pq.read_schema(path).names)
+        return []
+    with suppress(InputError, OSError):
+        reader = _jsonl(path, []) if path.suffix == ".jsonl" else _csv(path, [])
+        return list(next(reader, ("", {}))[1])
+    return []
 
 
 def expect_unchanged(path: Path, sha256: str) -> None:

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from prefloom.flows.dataset import executions, manifest, population, statistics
 from prefloom.flows.dataset.run import RECIPE, Run
 from prefloom.flows.dataset.store import Store
-from prefloom.flows.report import sections
+from prefloom.flows.report import audit, sections
 from prefloom.flows.report.samples import choose
 from prefloom.schemas.recipe import Price
 from prefloom.schemas.texts import short, visible
@@ -55,6 +55,7 @@ def render(store: Store) -> str:
         answers=sections.answers(data, agreement),
         samples=choose(data),
         baselines=sections.baselines(data, votes),
+        audit=audit.section(store, environment),
         usage=sections.usage(found, _prices(store), log),
         provenance=sections.provenance(store.url, found, log),
     )

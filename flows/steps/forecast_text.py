@@ -36,8 +36,8 @@ def text(plan: dict[str, Any], width: int = WIDTH) -> str:
         [name, *(f"{m[key]:,}" for key in left), *(said(m[key]) for key, (_, said) in worth.items())]
         for name, m in (plan["models"] | {"all": whole}).items()
     ]
-    lines = [head, "", *_table(["stage", "rows", *calls.values(), "disk"], stages), ""]
-    lines += [*_table(["left to ask", *left.values(), *(title for title, _ in worth.values())], models), ""]
+    lines = [head, "", *table(["stage", "rows", *calls.values(), "disk"], stages), ""]
+    lines += [*table(["left to ask", *left.values(), *(title for title, _ in worth.values())], models), ""]
     lines.append(f"journal: {size(whole['journal_bytes'])} now, {size(whole['journal_bytes_added'])} more to come")
     for mark, said in (("! ", plan["warnings"]), ("- ", plan["basis"])):
         lines += [line for item in said for line in wrap(item, width, initial_indent=mark, subsequent_indent="  ")]
@@ -48,7 +48,7 @@ def _counts(row: dict[str, Any], keys: Iterable[str]) -> list[str]:
     return [f"{row[key]:,}" if row["calls"] else "" for key in keys]
 
 
-def _table(titles: list[str], rows: list[list[str]]) -> list[str]:
+def table(titles: list[str], rows: list[list[str]]) -> list[str]:
     """Columns two apart, the first to the left, the others to the right."""
     widths = [max(len(row[i]) for row in [titles, *rows]) for i in range(len(titles))]
     return [

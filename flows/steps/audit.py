@@ -1,0 +1,127 @@
+"""How often the labels of a finished dataset are right, held against planted tastes or against the choices of people.
+
+    audit(Run(Path("data/runs/demo-3b9c…")))["truth"]["accuracy"]["prompts"]   ->  {"value": 0.71, "low": 0.70, "high": 0.72, "of": 38995}
+
+The figures go into `audit.json` in the run folder (dataset/audits.py).
+"""
+
+import importlib
+import math
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from prefloom.flows.dataset import audits, manifest
+from prefloom.flows.dataset.inputs import file_sha256
+from prefloom.flows.dataset.run import Run
+from prefloom.flows.steps import audit_errors as errors
+from prefloom.flows.steps import audit_gold
+from prefloom.flows.steps import audit_measures as measures
+from prefloom.flows.steps.audit_evidence import Evidence, Floats, Ints, Truth, clusters, differences, load
+from prefloom.schemas.errors import InputError
+
+TRUTH = "prefloom.flows.engines.society.truth"
+_NO_TRUTH = "this dataset's people have no planted tastes"
+
+
+def audit(run: Run, gold: Path | None = None) -> dict[str, Any]:
+    """Measure, and keep the figures in audit.json; those of an earlier gold file stay if this time none is given."""
+    found = manifest.load(run.store)
+    choices = audit_gold.read(gold) if gold else []  # a mistake in the file is said before anything is computed
+    truth, missing = _truth(run)
+    if truth is None and not gold:
+        if missing is None:
+            raise InputError(run.store.url, found=_NO_TRUTH, expected="people with planted tastes; give --gold FILE with choices of people")
+        raise InputError(missing.where, missing.field, found=missing.found, expected=f"{missing.expected}; or give --gold FILE")
+    measured, evidence = audits.digest(run.store), load(run.store)
+    figures: dict[str, Any] = {
+        "dataset": f"{found.name}-{found.fingerprint}",
+        "truth": against_truth(evidence, truth, run.store.url) if truth else None,
+        "gold": against_gold(evidence, choices, gold) if gold else audits.read(run.store).get("gold"),
+    }
+    return audits.write(run.store, measured, figures)
+
+
+def _truth(run: Run) -> tuple[Truth | None, InputError | None]:
+    """The planted tastes behind a run, or why there are none."""
+    try:
+        module = importlib.import_module(TRUTH)
+    except ModuleNotFoundError as error:
+        if error.name != TRUTH:
+            raise
+        return None, None
+    try:
+        return cast("Truth", module.Truth.of(run)), None
+    except InputError as error:
+        return None, error
+
+
+def against_truth(evidence: Evidence, truth: Truth, where: str = "") -> dict[str, Any]:
+    """Every figure, with du = u(a) - u(b) of the planted tastes as the target.
+
+    du is given in units of its s.d. over the labels, taken about zero, because which answer is called a is an accident of its id. Labels of
+    people whose tastes were not planted are left out, and counted.
+    """
+    raw = differences(evidence, truth)
+    planted = np.isfinite(raw)
+    if not planted.any():
+        raise InputError(where, found="no label of a person with planted tastes", expected="at least one; or give --gold FILE")
+    scale = float(np.sqrt((raw[planted] ** 2).mean())) or 1.0
+    mine, difference = evidence.only(planted), raw[planted] / scale
+    people = np.isin(evidence.names.personas, truth.persona_ids)
+    found = against(mine, difference, asked=int(people[evidence.asked[:, 0]].sum()))
+    cluster = clusters(mine, truth.clusters)
+    named = {i: str(i) for i in range(int(cluster.max(initial=0)) + 1)} | {-1: "none"}
+    shifted = {i + 1: name for i, name in named.items()}
+    right = measures.score(mine.margin, difference)
+    found |= {
+        "society": truth.society,
+        "scale": scale,
+        "clusters": measures.grouped(cluster + 1, shifted, right, mine.prompt),
+        "common": errors.common(mine.reads, difference, mine.comparison),
+    }
+    return found | errors.against_differences(mine.margin, difference, mine.bias, mine.longer, mine.kept, mine.comparison, mine.prompt)
+
+
+def against_gold(evidence: Evidence, choices: list[audit_gold.GoldRow], path: Path) -> dict[str, Any]:
+    """The same against choices of people, without what needs to know how much better an answer is."""
+    target, counts, asked = audit_gold.targets(choices, path, evidence)
+    known = np.isfinite(target)
+    mine = evidence.only(known)
+    found = against(mine, target[known], asked)
+    return {
+        "file": path.name,
+        "sha256": file_sha256(path),
+        "choices": counts,
+        "bias": errors.position(mine.bias, mine.comparison, None, mine.prompt),
+    } | found
+
+
+def against(mine: Evidence, target: Floats, asked: int) -> dict[str, Any]:
+    """What can be measured against a target whose sign alone is known."""
+    right, names = measures.score(mine.margin, target), mine.names
+    parts = {"accuracy": right, "longer_wins": measures.score(mine.longer, target), "majority": measures.score(mine.others, target)}
+    by_prompt, n = measures.shares(parts, mine.prompt), len(right)
+
+    def groups(codes: Ints, called: list[str]) -> measures.Row:
+        return measures.grouped(codes, dict(enumerate(called)), right, mine.prompt)
+
+    domains = groups(mine.domain, names.domains)
+    for row in domains["rows"]:
+        row["name"] = row["name"][:200]  # anybody's file may have written it
+    return {
+        "coverage": {"asked": asked, "labels": n, "share": n / asked if asked else math.nan, "people": len(np.unique(mine.persona))},
+        "accuracy": {"prompts": by_prompt["accuracy"], "personas": measures.shares({"accuracy": right}, mine.persona)["accuracy"]},
+        "ties": {"margin": int((mine.margin == 0).sum()), "target": int((target == 0).sum())},
+        "baselines": {name: by_prompt[name] for name in ("longer_wins", "majority")},
+        "orders": errors.orders(mine.reads, names.readers, mine.margin, target, mine.prompt),
+        "risk_coverage": measures.risk_coverage(np.abs(mine.margin), right),
+        "calibration": measures.calibration(mine.margin, mine.probability, target),
+        "by_margin": measures.binned(np.abs(mine.margin), measures.MARGIN_EDGES, right),
+        "personas": measures.personas(mine.persona, names.personas, names.descriptions, right),
+        "domains": domains,
+        "splits": groups(mine.split, names.splits),
+        "checks": measures.checks(mine.reason, names.reasons, mine.kept, mine.margin, right),
+        "preferences": measures.shares({"accuracy": right[mine.kept]}, mine.prompt[mine.kept])["accuracy"],
+    }
