@@ -6,7 +6,7 @@ servers: {judge: {urls: ["http://127.0.0.1:8000/v1"], concurrency: 256}}        
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from prefloom.schemas.section import Section
 
@@ -18,10 +18,19 @@ class SocietyModel(Section):
 
     engine: Literal["society"] = Field(description="Who runs it")
     character: str = Field(default="scholar", description="Who answers: an entry of data/society/characters.yaml")
-    phi: Literal[0.25, 0.65, 0.9] = Field(default=0.65, description="As a judge: share of its error that all orders and wordings have alike")
+    phi: float = Field(
+        default=0.65, description="As a judge: share of its error that all orders and wordings have alike: 0.25, 0.65 or 0.9"
+    )
     fill: Literal["stereotype", "persistent", "call"] = Field(
         default="stereotype", description="As a judge: how it guesses tastes that a description leaves open"
     )
+
+    @field_validator("phi")
+    @classmethod
+    def _calibrated(cls, phi: float) -> float:
+        if phi not in (0.25, 0.65, 0.9):
+            raise ValueError(f"{phi:g}, for which no judge is calibrated; 0.25, 0.65 and 0.9 are")
+        return phi
 
 
 class Sampling(Section):

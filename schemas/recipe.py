@@ -2,7 +2,7 @@
 
     name: demo
     seed: 1
-    models: {scholar: {engine: society, character: scholar}, judge: {engine: society, character: judge}}
+    models: {scholar: {engine: society, character: scholar}, judge: {engine: society, character: good}}
     personas: [{source: grid, count: 200}]
     prompts: [{source: seeds, count: 100}]
     candidates: {source: models, models: [scholar], views: ["a short answer", "a list of steps"], samples: 2}
@@ -91,7 +91,9 @@ class SocietyPersonas(Section):
         default="fspo-like", description="Tastes without anything in common, or with a common share of .6 (data/society/people.yaml)"
     )
     stated: Share = Field(default=0.7, description="Share of a person's tastes that the description tells, strongest first")
-    wording: Literal["levels", "exact"] = Field(default="levels", description="Tastes in words of five strengths, or every weight as a number")
+    wording: Literal["levels", "exact"] = Field(
+        default="levels", description="Tastes in words of five strengths, or every weight as a number"
+    )
     common: Share | None = Field(default=None, description="Share of the variance of tastes that all have alike (default: the preset's)")
     between: Share | None = Field(default=None, description="Share of the rest that a camp has alike (default: the preset's)")
     clusters: int | None = Field(default=None, ge=1, le=1000, description="Camps (default: the preset's)")

@@ -13,4 +13,6 @@ class PlantedPerson(Record):
 
     persona_id: str = Field(description="Content id of the description")
     cluster: int = Field(description="Camp that the person was drawn from")
-    weights: list[float] = Field(description="Weights of a utility: 20 properties, 6 bends, 8 hidden numbers (flows/engines/society/utility.py)")
+    weights: list[float] = Field(
+        description="Weights of a utility: 20 properties, 6 bends, 8 hidden numbers (flows/engines/society/utility.py)"
+    )

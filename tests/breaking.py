@@ -12,7 +12,7 @@ from prefloom.flows.cli import main
 
 RECIPE = """
 name: mine
-models: {judge: {engine: society, character: judge}}
+models: {judge: {engine: society, character: good}}
 personas: [{source: file, path: personas.jsonl, fields: {description: description, id: id}}]
 prompts: [{source: file, path: prompts.jsonl, fields: {text: text, id: prompt_id, domain: domain}}]
 candidates: {source: file, path: answers.jsonl, fields: {prompt_id: prompt_id, model: model, text: text}}

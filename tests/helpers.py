@@ -39,7 +39,7 @@ STEPS: dict[str, Step] = {
 }
 BASE: dict[str, Any] = {
     "name": "test",
-    "models": {"terse": {"engine": "society", "character": "terse"}, "judge": {"engine": "society", "character": "judge"}},
+    "models": {"terse": {"engine": "society", "character": "terse"}, "judge": {"engine": "society", "character": "good"}},
     "personas": [{"source": "grid", "count": 20}],
     "prompts": [{"source": "seeds", "count": 10}],
     "candidates": {"source": "models", "models": ["terse"], "samples": 3},

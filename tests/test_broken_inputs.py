@@ -28,7 +28,7 @@ def cases(names: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> pytest.Mar
         ("per_prompt: 4", "per_promt: 4", ["comparisons: found unknown key 'per_promt'; did you mean 'per_prompt'?"]),
         ("source: file, path: answers", "source: flie, path: answers", ["candidates.source: found 'flie'; expected one of 'models', 'f"]),
         ("judgements: {model: judge}", "judgements: {model: jugde}", ["no model 'jugde' under models; did you mean 'judge'?"]),
-        ("character: judge", "character: jduge", ["models.judge.character: found 'jduge'; did you mean 'judge'?"]),
+        ("character: good", "character: goood", ["models.judge.character: found 'goood'; did you mean 'good'?"]),
         ("model: judge}", "model: judge, templates: [judge/pairwize]}", ["found no such template; did you mean 'judge/pairwise'?"]),
         ("per_prompt: 4", "per_prompt: four", ["comparisons.per_prompt: found 'four'; expected a valid integer"]),
         ("per_prompt: 4", "per_prompt: true", ["comparisons.per_prompt: found True; expected a valid integer"]),

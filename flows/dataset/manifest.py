@@ -1,6 +1,6 @@
 """The manifest is written last and by conditional create: no manifest, no dataset.
 
-compose(run, templates={"judge/pairwise": "…"}, models={"judge": "society/judge@…"})  ->  its bytes, which `build` creates at the end
+compose(run, templates={"judge/pairwise": "…"}, models={"judge": "society/good-…@…"})  ->  its bytes, which `build` creates at the end
 load(Store("data/runs/demo-3b9c…"))  ->  Manifest; InputError if there is none or it cannot be read
 """
 

@@ -2,7 +2,7 @@
 
 run = Run(Path("data/runs/demo-3b9c0f1a2b3c"))
 run.store      the run folder          run.resolved   its recipe, every default filled in
-run.journal("society/judge@5e1f…")     the calls of one model, shared by all runs under this root
+run.journal("society/good-0.65-stereotype@5e1f…")     the calls of one model, shared by all runs under this root
 """
 
 from functools import cached_property

@@ -68,7 +68,9 @@ def validate(store: Store) -> list[Check]:
 
 def _files(store: Store, found: Manifest) -> Check:
     check = Check("files", f"{len(found.files)} files, {sum(f.bytes for f in found.files):,} bytes, every sha256 as listed")
-    missing = [stage.name for stage in STAGES if stage.name not in found.stages and (stage.name != EMBEDDER or found.recipe.get("embeddings"))]
+    missing = [
+        stage.name for stage in STAGES if stage.name not in found.stages and (stage.name != EMBEDDER or found.recipe.get("embeddings"))
+    ]
     check.expect(not missing, f"the manifest lacks the stages {', '.join(missing)}")
     for file in found.files:
         if file.path.split("/")[0] not in RECORDS or not _PATH.fullmatch(file.path):

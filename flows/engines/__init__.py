@@ -4,7 +4,7 @@ protocol.py  Request, Reply, Engine        asking.py  the journal between a stag
 endpoint/    OpenAI-compatible servers     vllm/  servers that prefloom starts itself
 society/     the simulated society: writes and judges in process, needs no weights
 
-engine = open_engine(run, "judge");  engine.identity  ->  "society/judge@5e1f09ab12cd"
+engine = open_engine(run, "judge");  engine.identity  ->  "society/good-0.65-stereotype@5e1f09ab12cd"
 """
 
 import sys

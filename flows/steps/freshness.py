@@ -1,6 +1,6 @@
 """What a recipe depends on beside itself, and which of its stages are already done.
 
-materials(run)          ->  Materials(templates={"judge/pairwise": "5be1…"}, models={"judge": "society/judge@1f…"})
+materials(run)          ->  Materials(templates={"judge/pairwise": "5be1…"}, models={"judge": "society/good-0.65-stereotype@1f…"})
 is_finished(run, …)     ->  True when the manifest stands and every stage is fresh and whole: nothing is left to do
 """
 

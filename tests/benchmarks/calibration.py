@@ -5,7 +5,8 @@
 
 Reference: 120 people of the preset `fspo-like`, 80 shipped prompts, answers by four members in two views, all pairs of six of them.
 Targets for `small`: 56.7 % right when each order is decided alone, 73.1 % when the log-odds of both orders are averaged before deciding
-(arXiv 2503.03064 on small judges, by its authors' summary, read second-hand); the same at every φ. `good` has a quarter of the error variance
+(arXiv 2503.03064 on small judges, by its authors' summary, read second-hand); the same at every φ. `good` has a quarter of the error
+variance
 that `small` has and a third of its position bias: a choice of ours.
 """
 

@@ -1,9 +1,10 @@
-"""What evaluation reads with, and nothing else may: twenty properties by cheap proxies and by the meaning of single words.
+r"""What evaluation reads with, and nothing else may: twenty properties by cheap proxies and by the meaning of single words.
 
     measure("- Boil the water.\n- Add salt.")   ->  {"length": 3.4, "readability": -19.5, "structure": 1.6, …}      not standardised
 
 They measure what truth.py measures, as a reader who skims does: letters instead of syllables, commas and marks instead of grammar, and for
-values the words that lie near a few others (words.py) instead of a list. This module shares no code and no list with truth.py and reading.py.
+values the words that lie near a few others (words.py) instead of a list. This module shares no code and no list with truth.py and
+reading.py.
 """
 
 import math

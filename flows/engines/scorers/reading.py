@@ -1,8 +1,9 @@
-"""What simulated judges read with: the same twenty properties sentence by sentence, and from the letters of words.
+r"""What simulated judges read with: the same twenty properties sentence by sentence, and from the letters of words.
 
     measure("- Boil the water.\n- Add salt.")   ->  {"length": 2.1, "readability": -22.9, "structure": 0.9, …}      not standardised
 
-Where truth.py counts words and held_out.py looks for their neighbours, this one asks of each sentence whether it bears on a property (by stems,
+Where truth.py counts words and held_out.py looks for their neighbours, this one asks of each sentence whether it bears on a property (by
+stems,
 the first letters of words) and reports the share of sentences that do. This module shares no code and no list with the other two.
 """
 
@@ -25,7 +26,31 @@ _NUMBER = re.compile(r"\b\d+(?:[.,/]\d+)*")
 _STRETCHED = re.compile(r"([a-z])\1{2,6}|!\?|\?!|!{2,9}|\.{3}|…")
 _SMILE = re.compile("[\U0001f300-\U0001faff☀-➿]|[:;]-?[)DP](?!\\w)")
 _ENDS_ASKING = re.compile(r"\?[\"”')*_]*\s*$")
-_ASKS = frozenset("who whom whose what which when where why how is are do does did can could would will should have has".split())
+_ASKS = frozenset(
+    [
+        "who",
+        "whom",
+        "whose",
+        "what",
+        "which",
+        "when",
+        "where",
+        "why",
+        "how",
+        "is",
+        "are",
+        "do",
+        "does",
+        "did",
+        "can",
+        "could",
+        "would",
+        "will",
+        "should",
+        "have",
+        "has",
+    ]
+)
 _MORE = 3  # sentences that every text has more, for shares
 _FIRM, _LOOSE = 0.85, 0.3  # how sure one word makes a reader that the sentence bears on a value
 
@@ -90,7 +115,9 @@ def _structure(text: str) -> float:
 
 
 def _formality(text: str, terms: list[str], sentences: list[_Sentence]) -> float:
-    """Latinate endings and stiff connectives against apostrophes, exclamations and casual stems (Pavlick & Tetreault 2016 use such cues)."""
+    """Latinate endings and stiff connectives against apostrophes, exclamations and casual stems (Pavlick & Tetreault 2016 use such
+    cues).
+    """
     grave = sum(_grave(term) for term in terms) + 3 * sum("stiff" in part.topics for part in sentences)
     light = (
         sum("'" in term or "’" in term for term in terms) + 2 * min(text.count("!"), len(sentences)) + sum(len(term) == 1 for term in terms)
@@ -152,7 +179,7 @@ def _diversity(terms: list[str]) -> float:
     repeats = sum(count * (count - 1) for count in Counter(terms).values())
     # A second term: words that come once, which K hardly sees (Honoré's idea, 1979).
     once = sum(count == 1 for count in Counter(terms).values())
-    value = -math.log(10_000 * (repeats + 1) / (size * size) + 10) + 2.0 * once / (size**0.85 + 1)
+    value: float = -math.log(10_000 * (repeats + 1) / (size * size) + 10) + 2.0 * once / (size**0.85 + 1)
     return (size * value - 60 * math.log(100.0) + 60 * 2.0) / (size + 60)
 
 

@@ -1,4 +1,4 @@
-"""What planted tastes are made of: twenty properties counted with word lists, as text analysis by dictionaries does it.
+r"""What planted tastes are made of: twenty properties counted with word lists, as text analysis by dictionaries does it.
 
     measure("- Boil the water.\n- Add salt.")   ->  {"length": 1.8, "readability": 104.2, "structure": 1.1, …}      not standardised
 
@@ -182,7 +182,8 @@ def _read(text: str) -> _Read:
 
 @lru_cache(maxsize=1 << 15)
 def _syllables(word: str) -> int:
-    # Where a word may be hyphenated is a little less often than where a syllable ends: a silent e is not counted as one, which evens it out.
+    # Where a word may be hyphenated is a little less often than where a syllable ends: a silent e is not counted as one, which evens it
+    # out.
     if len(word) > _LONGEST:
         return len(word) // 3
     vowels = len(re.findall(r"[aeiouy]+", word.removesuffix("e")))

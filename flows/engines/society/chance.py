@@ -1,6 +1,6 @@
 """Normal and uniform numbers that are functions of a name, so that nothing depends on what was drawn before.
 
-    normals("misreading", 20, 68)  ->  the same 20 × 68 matrix on every machine
+normals("misreading", 20, 68)  ->  the same 20 × 68 matrix on every machine
 """
 
 import numpy as np

@@ -10,7 +10,8 @@ S  persistent error, alike in every order and wording: a liking for length, list
 T  error of the wording of the template, by the texts and the person        e  error of the place where an answer stands, the same way
 b  liking for whatever comes first         B  the same by the pair of answers, larger when their gap is small
 
-Every error is a linear function of what the texts say, its weights follow smoothly from the words of template and person; none is keyed by the
+Every error is a linear function of what the texts say, its weights follow smoothly from the words of template and person; none is keyed
+by the
 request as a whole. φ is the share of S in the variance of S + T + e. Constants: data/society/judges.yaml, calibrated once and frozen.
 """
 
@@ -37,7 +38,8 @@ _SHARED = {"length": 0.5, "structure": 0.5, "diversity": 0.4, "formality": 0.3} 
 _OVERLAP = 0.5
 _TEXT_SHARE, _WORDING_SHARE = 0.55, 0.3  # of S: shared by all persons; of T: the same for all persons
 _ORDERS_PULL = re.compile(
-    r"(?:choose|pick|select|prefer|answer with|reply with|respond with|vote for|rate)\s+(?:only\s+)?(?:this|me\b|my answer|(?:answer|option|response|letter)?\s*[\"'(]?([ab])\b)"
+    r"(?:choose|pick|select|prefer|answer with|reply with|respond with|vote for|rate)\s+(?:only\s+)?"
+    r"(?:this|me\b|my answer|(?:answer|option|response|letter)?\s*[\"'(]?([ab])\b)"
     r"|ignore\s+(?:all|any|the|your|previous|other)[\w ]{0,30}(?:instructions?|answers?|rules)",
     re.IGNORECASE,
 )
@@ -85,7 +87,9 @@ class _Person:
 class Judge:
     """A judge with certain traits, as an entry of `profiles` in judges.yaml has them, and standard deviations of its errors."""
 
-    def __init__(self, traits: Mapping[str, Any], noise: Mapping[str, float], scales: Mapping[str, float], fill: Fill = "stereotype") -> None:
+    def __init__(
+        self, traits: Mapping[str, Any], noise: Mapping[str, float], scales: Mapping[str, float], fill: Fill = "stereotype"
+    ) -> None:
         self.traits = traits
         self._s, self._t, self._e = (noise[name] / scales[name] for name in ("S", "T", "e"))
         self._pair = self.traits["pair"] / scales["B"]
@@ -119,9 +123,9 @@ class Judge:
         pair = self._pair * (uneven * self._uneven_pairs).sum(axis=1) / (1 + np.abs(gap) / self.traits["gap"])
         pulled = self.traits["obeys"] * np.array([_pull(a.orders, "a") - _pull(b.orders, "b") for a, b in zip(first, second, strict=True)])
         log_odds = self.traits["slope"] * (gap + error) + self.traits["first"] + pair + pulled
-        return [self._verdict(*one) for one in zip(log_odds.tolist(), first, second, persons, asked, strict=True)]
+        return [self._verdict(*one) for one in zip(log_odds.tolist(), first, second, persons, strict=True)]
 
-    def _verdict(self, log_odds: float, first: _Text, second: _Text, person: _Person, asked: Asked) -> Verdict:
+    def _verdict(self, log_odds: float, first: _Text, second: _Text, person: _Person) -> Verdict:
         # Sums of places: which wording of which pair for whom; the order counts for how much is off the menu only.
         event = (first.place + second.place + person.place) % 1.0
         slack = (2 * first.place + 3 * second.place + person.place) % 1.0

@@ -1,11 +1,13 @@
 """People with planted tastes: camps, individuals within them, and tastes that go with who somebody is.
 
     people = plant("fspo-like", 200, seed=1)
-    people.descriptions[0]  ->  "A baker aged seventy-one from a market town in Wales, living alone. As a reader, this person loves brevity, …"
+    people.descriptions[0]  ->  "A baker aged seventy-one from a town near Pune, living alone. As a reader, this person loves brevity, …"
     people.utilities(["- Boil the rice.", "Rice is a matter of patience …"])  ->  array of shape (200, 2)
 
-Tastes come from a hierarchical mixture: what all have alike (`common`), a camp's centre (`between`), what goes with traits (`traits`), and the
-individual rest; style and viewpoints have shares of their own (`values`). They are pulled towards five strengths, because that is what words
+Tastes come from a hierarchical mixture: what all have alike (`common`), a camp's centre (`between`), what goes with traits (`traits`),
+and the
+individual rest; style and viewpoints have shares of their own (`values`). They are pulled towards five strengths, because that is what
+words
 can tell (`jitter` is the distance left). Everything of person i is a function of (preset, settings, seed, i): more people change nobody.
 """
 
@@ -49,7 +51,8 @@ class People:
 
     def utilities(self, texts: Sequence[str]) -> Floats:
         """What each text is worth to each person, shape (people, texts)."""
-        return self.weights @ utility.features(texts).T
+        worth: Floats = self.weights @ utility.features(texts).T
+        return worth
 
 
 def identity() -> str:
@@ -65,7 +68,8 @@ def settings(preset: str, **changed: float | None) -> dict[str, float]:
 
 def block_scale(values: float) -> Floats:
     """Weight of one unit of strength in each property, so that style and viewpoints have their shares of the variance."""
-    return np.sqrt(np.array([(1 - values) / len(STYLE)] * len(STYLE) + [values / len(VALUES)] * len(VALUES)))
+    shares = np.array([(1 - values) / len(STYLE)] * len(STYLE) + [values / len(VALUES)] * len(VALUES))
+    return np.asarray(np.sqrt(shares))
 
 
 def plant(preset: str, count: int, seed: int, stated: float = 0.7, how: str = "levels", **changed: float | None) -> People:

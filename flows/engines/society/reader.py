@@ -4,7 +4,8 @@
     told.levels   ->  -2 for length, -1 for humour, 0 elsewhere                  told.stated   ->  True for these two
     told.guessed  ->  what the stereotype of a baker from Pune says of all twenty
 
-Cues, verbs and stereotypes are in data/society/cues.yaml. Where a description has no cue, likeness of word vectors decides, so that any sentence
+Cues, verbs and stereotypes are in data/society/cues.yaml. Where a description has no cue, likeness of word vectors decides, so that any
+sentence
 about a person gives some taste. `notice(texts)` are the numbers that a judge's errors are made of.
 """
 
@@ -93,7 +94,7 @@ def _guess(text: str) -> Floats:
 
 def _liken(text: str) -> Floats:
     """Likeness to one end of each property less likeness to the other."""
-    return _LIKENESS * (_poles() @ embed([text[:_LONGEST]])[0].astype(np.float64))
+    return np.asarray(_LIKENESS * (_poles() @ embed([text[:_LONGEST]])[0].astype(np.float64)))
 
 
 def _numbers(text: str) -> Floats | None:

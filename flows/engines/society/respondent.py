@@ -3,7 +3,8 @@
     respond("How should I spend a free weekend?", "a long walk, warm and brief", request, "friendly")
     -> "What a good thing to wonder about. A walk costs nothing but shoe leather …"
 
-A member has habits, an own quality and its own favourites; a view bends all of them. The seed moves the choice as far as the temperature lets
+A member has habits, an own quality and its own favourites; a view bends all of them. The seed moves the choice as far as the temperature
+lets
 it: at 0 a member always says the same. Voice (contractions, hedges, lists …) is added by voice.py.
 """
 
@@ -42,7 +43,9 @@ def respond(task: str, view: str | None, request: Request, character: str) -> st
     choose = _Chooser(f"{character}/{task[:500]}", dice, warm)
     said = voice.Said(*_content(subject, style, view or "", task, member, choose))
     wishes = {name: float(style[place]) for place, name in enumerate(STYLE)}
-    return voice.speak(said, wishes, voice.topic(task, subject.name if subject.kind in ("concept", "work") else ""), float(member["quality"]), dice)
+    return voice.speak(
+        said, wishes, voice.topic(task, subject.name if subject.kind in ("concept", "work") else ""), float(member["quality"]), dice
+    )
 
 
 class _Chooser:
@@ -125,7 +128,7 @@ def _review(
 
 def _agrees(one: dict[str, Any], style: Floats, view: str) -> float:
     """How much a viewpoint suits: by what it serves and by the words it shares with the view that was asked for."""
-    serves = sum(weight * float(style[PROPERTIES.index(value)]) for value, weight in one["values"].items())
+    serves: float = sum(weight * float(style[PROPERTIES.index(value)]) for value, weight in one["values"].items())
     words = set(re.findall(r"[a-z]{4,}", view.lower()))
     named = len(words.intersection(re.findall(r"[a-z]{4,}", one["name"].lower())))
     return 0.5 * serves + 2.0 * named

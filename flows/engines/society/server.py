@@ -27,9 +27,8 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from prefloom.flows.engines.society import Society
+from prefloom.flows.engines.society import Society, characters
 from prefloom.flows.engines.society import server_replies as replies
-from prefloom.flows.engines.society.prose import characters
 from prefloom.flows.engines.society.server_asked import (
     MAX_MODEL_LEN,
     Asked,

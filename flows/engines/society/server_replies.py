@@ -1,6 +1,6 @@
 r"""What the server says: the society's replies in the shapes of OpenAI's API, and of vLLM where that has more.
 
-    voice = Voice(Society("judge"), cache_blocks=65_536)
+    voice = Voice(Society("good"), cache_blocks=65_536)
     voice.chat(asked, number=7)     ->  {"id": "chatcmpl-…7", "choices": [{"message": {"content": "A"}, …}], "usage": {…}, …}
     events(reply)                   ->  [b"data: {…}\n\n", …, b"data: [DONE]\n\n"]        the same as a stream
 

@@ -1,8 +1,8 @@
 """Planted tastes on disk, outside every run: data/truth/<society>/people.parquet. Builds write it, audits read it, nothing else does.
 
-    keep(run)                                       when a build begins
-    truth = Truth.of(run)                           InputError if the dataset's people were not planted
-    truth.utilities([persona_id, …], texts)         ->  array people × texts
+keep(run)                                       when a build begins
+truth = Truth.of(run)                           InputError if the dataset's people were not planted
+truth.utilities([persona_id, …], texts)         ->  array people × texts
 """
 
 from collections.abc import Sequence
@@ -86,7 +86,9 @@ class Truth:
         for source in sources:
             store = _store(run, source)
             if not store.exists(TABLE):
-                raise InputError(f"{store.url}/{TABLE}", found="no such file", expected="the planted tastes; `prefloom build` writes them again")
+                raise InputError(
+                    f"{store.url}/{TABLE}", found="no such file", expected="the planted tastes; `prefloom build` writes them again"
+                )
             parts.append(tables.read(store, TABLE, PlantedPerson))
         names = "+".join(society_of(source, run.resolved.recipe.seed) for source in sources)
         return cls(names, pl.concat(parts).unique("persona_id", keep="first").sort("persona_id"))

@@ -1,4 +1,4 @@
-"""How something is said: openings, hedges, warmth, jokes, questions, examples, contractions, and how it is laid out.
+r"""How something is said: openings, hedges, warmth, jokes, questions, examples, contractions, and how it is laid out.
 
     speak(Said(["A walk costs nothing.", …], [example], [joke]), {"warmth": 1.2, "structure": -0.5, …}, "free weekend", 0.8, dice)
     -> "What a lovely thing to ask!\n\nA walk costs nothing. Do what suits your knees …"
@@ -26,12 +26,7 @@ _SHORT_FORMS = (
 _LOFTY = {"shows": "demonstrates", "needs": "requires", "many": "numerous", "because": "since", "gets": "obtains", "gives": "provides"}
 _LOFTY |= {"whole": "entire", "big": "considerable", "buys": "acquires", "helps": "assists", "starts": "commences", "lets": "permits"}
 _HOMELY = {"requires": "needs", "obtain": "get", "numerous": "many", "approximately": "about", "therefore": "so", "purchase": "buy"}
-_STOP_WORDS = frozenset(
-    "a an and are as at be best better between by can could did do does for from get give good have has he her his hotter how i if in into is it its know "
-    "like make me mean most my name names need new not of on one or our please really right should so some tell than that the their them there they this "
-    "to up us was way ways we what when where whether which who whom why will with would write wrong you your explain describe review someone somebody"
-    .split()
-)  # fmt: skip
+_STOP_WORDS = frozenset(load("voice.yaml")["stop_words"].split())
 
 
 class Said(NamedTuple):
@@ -55,7 +50,7 @@ class _Bank:
             return ""
         line = self._dice.choice(left)
         self._used.add(line)
-        filled = line.replace("{topic}", self._subject)
+        filled: str = line.replace("{topic}", self._subject)
         return filled[:1].upper() + filled[1:]
 
 
@@ -74,7 +69,9 @@ def speak(said: Said, wishes: Mapping[str, float], subject: str, quality: float,
 
 
 def topic(task: str, name: str) -> str:
-    """What to call the subject: its name if it has one, otherwise the longest run of words of the task that mean something, at most four."""
+    """What to call the subject: its name if it has one, otherwise the longest run of words of the task that mean something, at most
+    four.
+    """
     if name:
         return name
     runs: list[list[str]] = [[]]

@@ -1,7 +1,7 @@
 """How a person of the society is described: who they are, and some of their tastes in varied words.
 
     introduce({"work": "nurse", "age": "old", …}, "fspo-like/1/0")  ->  "A midwife aged seventy-one from a village in Ghana, living alone."
-    tell([2, 0, -1, …], strengths, 0.5, "fspo-like/1/0")            ->  " As a reader, this person insists on brevity and rather avoids jokes …"
+    tell([2, 0, -1, …], strengths, 0.5, "fspo-like/1/0")            ->  " As a reader, this person insists on brevity …"
     exact(weights)                                                   ->  [" Weights: +0.1724 -0.0403 …", …]
 
 Each taste has one of five strengths (-2 … 2). Its words are drawn: a verb of that strength with what is liked, or against its opposite.

@@ -50,7 +50,8 @@ def test_planted_components_come_back(persona_pair: float) -> None:
 
 
 def test_components_solve_the_expected_mean_squares() -> None:
-    # 2 x 2 x 2 cells of +1 and -1, all of it three-way interaction: its mean square is 8, all others are 0. By hand: 8 / 4 for main effects.
+    # 2 x 2 x 2 cells of +1 and -1, all of it three-way interaction: its mean square is 8, all others are 0. By hand: 8 / 4 for main
+    # effects.
     sides = np.array([1.0, -1.0])
     found = hp.components(np.einsum("u,i,r->uir", sides, sides, sides)[:, None])
     assert found == hp.Components(pair=2.0, persona=2.0, persona_pair=0.0, wording=2.0, replicate=8.0)

@@ -9,7 +9,7 @@ from prefloom.schemas.errors import InputError
 
 RECIPE = """
 name: mine
-models: {j: {engine: society, character: judge}}
+models: {j: {engine: society, character: good}}
 personas: [{source: file, path: people.csv}]
 prompts: [{source: seeds, count: 3}]
 candidates: {source: models, models: [j]}

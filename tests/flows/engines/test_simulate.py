@@ -162,7 +162,7 @@ def test_tokenize_and_detokenize_have_the_shape_of_vllm(url: str) -> None:
     turns = {"messages": [{"role": "user", "content": "Hi."}]}
     on, off = (post("/detokenize", tokens=post("/tokenize", **turns, add_generation_prompt=flag)["tokens"]) for flag in (True, False))
     assert on["prompt"] == off["prompt"] + "<|assistant|>\n"
-    assert Society("judge").identity in on["prompt"]
+    assert Society("good").identity in on["prompt"]
 
 
 def test_usage_and_counters_tell_what_was_cached(url: str) -> None:

@@ -85,7 +85,7 @@ def test_cues_negate() -> None:
 
 
 def test_identity_names_the_character_and_the_revision() -> None:
-    assert Society("judge").identity.startswith("society/judge@")
-    assert Society("judge").identity.split("@")[1] == Society("terse").identity.split("@")[1]
+    assert Society("good").identity.startswith("society/good-0.65-stereotype@")
+    assert Society("good").identity.split("@")[1] == Society("terse").identity.split("@")[1]
     with pytest.raises(InputError, match="did you mean 'judge'"):
         Society("juge")

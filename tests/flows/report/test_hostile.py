@@ -52,7 +52,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     traits = {"kind": [*ATTACKS[:5], LONG], "other": ATTACKS[6:7]}
     recipe = {
         "name": "hostile",
-        "models": {ATTACKS[0]: {"engine": "society", "character": "judge"}},
+        "models": {ATTACKS[0]: {"engine": "society", "character": "good"}},
         "personas": [
             {"source": "file", "path": "people.jsonl", "fields": {"description": "text"}},
             {

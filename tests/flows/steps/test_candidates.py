@@ -112,7 +112,7 @@ def test_a_prompt_that_is_not_drawn_shadows_nobody(tmp_path: Path) -> None:
 
 def test_two_names_of_one_model_are_asked_once(tmp_path: Path) -> None:
     models = {"one": {"engine": "society", "character": "terse"}, "two": {"engine": "society", "character": "terse"}}
-    models["judge"] = {"engine": "society", "character": "judge"}
+    models["judge"] = {"engine": "society", "character": "good"}
     source = {"source": "models", "models": ["one", "two"]}
     run = run_stage(tmp_path, "candidates", models=models, candidates=source)
     (journal,) = (tmp_path / "journal").glob("society_terse*")
