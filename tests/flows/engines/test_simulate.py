@@ -16,7 +16,7 @@ import pytest
 from prefloom.flows.engines.endpoint import metrics
 from prefloom.flows.engines.protocol import Request
 from prefloom.flows.engines.society import Society
-from prefloom.flows.engines.society.prose import characters
+from prefloom.flows.engines.society import characters
 from prefloom.flows.engines.society.server import LARGEST
 from prefloom.flows.engines.society.server_tokens import encode
 from prefloom.prompts import Messages, load
@@ -74,16 +74,16 @@ def test_letters_are_those_of_the_judge(client: openai.OpenAI, way: dict[str, An
     for persona in ("A baker who likes it brief.", "A poet who enjoys long and careful answers.", "Nobody."):
         messages = judged(persona)
         said = client.chat.completions.create(
-            model="judge", messages=wire(messages), max_tokens=1, temperature=0, logprobs=True, extra_body=way
+            model="good", messages=wire(messages), max_tokens=1, temperature=0, logprobs=True, extra_body=way
         )
-        (own,) = in_process("judge", Request(messages, 1, letters=LETTERS))
+        (own,) = in_process("good", Request(messages, 1, letters=LETTERS))
         (entry,) = said.choices[0].logprobs.content  # type: ignore[union-attr,misc]
         assert {token.token: token.logprob for token in entry.top_logprobs} == own.logprobs
         assert (said.choices[0].message.content, entry.token, entry.logprob) == (own.text, own.text, own.logprobs[own.text])
 
 
 def test_who_refuses_names_no_letter(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(characters()["judge"]["judges"], "refuses", 1.0)
+    monkeypatch.setitem(load("judges.yaml")["profiles"]["good"], "refuses", 1.0)
     status, _, raw = chat(url, messages=wire(judged("A miner.")), max_tokens=1, logprobs=True, logprob_token_ids=[65, 66])
     (entry,) = json.loads(raw)["choices"][0]["logprobs"]["content"]
     assert (status, [token["token"] for token in entry["top_logprobs"]]) == (200, [entry["token"]])
@@ -126,8 +126,8 @@ def test_text_completions(client: openai.OpenAI) -> None:
 
 def test_embeddings_in_both_formats(client: openai.OpenAI) -> None:
     said = ["a quiet river", "a quiet river at night", "stocks and bonds"]
-    packed = client.embeddings.create(model="judge", input=said)
-    plain = client.embeddings.create(model="judge", input=said, encoding_format="float")
+    packed = client.embeddings.create(model="good", input=said)
+    plain = client.embeddings.create(model="good", input=said, encoding_format="float")
     vectors = np.array([row.embedding for row in packed.data])
     assert np.allclose(vectors, [row.embedding for row in plain.data], atol=1e-7)
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
@@ -137,20 +137,20 @@ def test_embeddings_in_both_formats(client: openai.OpenAI) -> None:
 
 def test_models_and_errors_as_the_client_knows_them(client: openai.OpenAI) -> None:
     assert [model.id for model in client.models.list()] == list(characters())
-    assert client.models.retrieve("judge").id == "judge"
+    assert client.models.retrieve("good").id == "good"
     with pytest.raises(openai.NotFoundError, match="did you mean 'scholar'") as missing:
         client.chat.completions.create(model="scholer", messages=wire(TASK))
     assert (missing.value.code, missing.value.param) == ("model_not_found", "model")
     with pytest.raises(openai.BadRequestError, match="temperature") as bad:
-        client.chat.completions.create(model="judge", messages=wire(TASK), temperature=3)
+        client.chat.completions.create(model="good", messages=wire(TASK), temperature=3)
     assert bad.value.param == "temperature"
     with pytest.raises(openai.BadRequestError, match="echo"):
-        client.completions.create(model="judge", prompt="x", echo=True)
+        client.completions.create(model="good", prompt="x", echo=True)
 
 
 def test_tokenize_and_detokenize_have_the_shape_of_vllm(url: str) -> None:
     def post(path: str, **fields: Any) -> Any:
-        status, _, raw = send(url, path, {"model": "judge", **fields})
+        status, _, raw = send(url, path, {"model": "good", **fields})
         assert status == 200, raw
         return json.loads(raw)
 
@@ -186,13 +186,13 @@ HOSTILE: list[tuple[bytes | Any, str | None]] = [
     (b'{"a":' * 5000 + b"1" + b"}" * 5000, None),
     ([], None),
     ({"model": 3}, "model"),
-    ({"model": "judge"}, "messages"),
-    ({"model": "judge", "messages": "hello"}, "messages"),
-    ({"model": "judge", "messages": [{"role": "king", "content": "x"}]}, "messages[0].role"),
-    ({"model": "judge", "messages": [{"role": ["user"], "content": "x"}]}, "messages[0].role"),
-    ({"model": "judge", "messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages[0].content"),
+    ({"model": "good"}, "messages"),
+    ({"model": "good", "messages": "hello"}, "messages"),
+    ({"model": "good", "messages": [{"role": "king", "content": "x"}]}, "messages[0].role"),
+    ({"model": "good", "messages": [{"role": ["user"], "content": "x"}]}, "messages[0].role"),
+    ({"model": "good", "messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages[0].content"),
     *(
-        ({"model": "judge", "messages": [{"role": "user", "content": "x"}], **fields}, name)
+        ({"model": "good", "messages": [{"role": "user", "content": "x"}], **fields}, name)
         for fields, name in (
             ({"n": 10**9}, "n"),
             ({"n": True}, "n"),
@@ -225,7 +225,7 @@ def test_other_ways_to_be_wrong(url: str) -> None:
     assert send(url, "/v1/chat/completions", method="GET")[0] == 405
     assert send(url, "/v1/nothing", {})[0] == 404
     assert send(url, "/detokenize", {"tokens": [encode("\U0001f389") - 0x1F389 + 0xD800]})[0] == 400, "half a character"
-    assert send(url, "/v1/embeddings", {"model": "judge", "input": [], "encoding_format": "float"})[0] == 400
+    assert send(url, "/v1/embeddings", {"model": "good", "input": [], "encoding_format": "float"})[0] == 400
     bomb = gzip.compress(b" " * (LARGEST + 1))
     assert send(url, "/v1/chat/completions", bomb, **{"Content-Encoding": "gzip"})[0] == 413
     assert send(url, "/v1/chat/completions", b"no gzip", **{"Content-Encoding": "gzip"})[0] == 400
@@ -241,11 +241,11 @@ def test_a_build_over_the_server_is_the_build_in_process(url: str, tmp_path: Pat
         "personas": [{"source": "grid", "count": 12}],
         "prompts": [{"source": "seeds", "count": 8}],
         "candidates": {"source": "models", "models": ["terse", "friendly"], "samples": 2},
-        "judgements": {"model": "judge"},
+        "judgements": {"model": "good"},
         "shards": {"prompts": 2, "personas": 2},
         "run": {"workers": 2, "report": False},
     }
-    names, runs = ("terse", "friendly", "judge"), {}
+    names, runs = ("terse", "friendly", "good"), {}
     for engine in ("society", "endpoint"):
         named = {name: {"engine": engine, "character" if engine == "society" else "model": name} for name in names}
         servers = {"servers": {name: {"urls": [url], "concurrency": 8} for name in names}} if engine == "endpoint" else {}
@@ -259,5 +259,5 @@ def test_a_build_over_the_server_is_the_build_in_process(url: str, tmp_path: Pat
         assert len(own) > 0, table
         assert own.equals(over), table
     probes = json.loads((runs["endpoint"] / "manifest.json").read_text())["probes"]
-    assert probes["judge"]["read"] == "logprob_token_ids"
+    assert probes["good"]["read"] == "logprob_token_ids"
     assert (probes["terse"]["many"], probes["terse"]["metered"], probes["terse"]["server"]) == (True, True, "prefloom")

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefloom.flows.engines.society.prose import characters
+from prefloom.flows.engines.society import characters
 from prefloom.flows.engines.society.server_cache import PrefixCache
 from prefloom.flows.engines.society.server_faults import Faults
 from prefloom.flows.engines.society.server_tokens import decode, encode, pieces
@@ -102,7 +102,7 @@ def test_answers_wait_and_drip() -> None:
         assert (status, int(headers["content-length"])) == (200, len(raw))
         assert seconds(lambda: chat(dripping)) >= 0.05 * pieces_sent
         torn = b"".join(
-            send(dripping, "/v1/chat/completions", {"model": "judge", "messages": wire(TASK), "max_tokens": 4, "stream": True})[2:]
+            send(dripping, "/v1/chat/completions", {"model": "good", "messages": wire(TASK), "max_tokens": 4, "stream": True})[2:]
         )
         assert torn.endswith(b"data: [DONE]\n\n")
 
@@ -125,7 +125,7 @@ def test_the_command_says_where_it_is_and_ends_at_once() -> None:
     assert address.startswith("http://127.0.0.1:")
     port = address.split(":")[2].split("/")[0]
     with socket.create_connection(("127.0.0.1", int(port))) as waiting:
-        asked = b'{"model":"judge","prompt":"yes"}'
+        asked = b'{"model":"good","prompt":"yes"}'
         waiting.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (len(asked), asked))
         taken = subprocess.run([*arguments, port], capture_output=True, text=True, check=False)
         assert (taken.returncode, taken.stderr.count("\n")) == (2, 1)
