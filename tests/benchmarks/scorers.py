@@ -1,5 +1,4 @@
-"""What the scorers of texts find in real answers (JSON lines with a `text`): spread, agreement of the three sets, time, and sheets for
-readers.
+"""What scorers find in real answers (JSON lines with a `text`): spread, agreement of the three sets, time, and sheets for readers.
 
 python -m tests.benchmarks.scorers ANSWERS.jsonl                       tables
 python -m tests.benchmarks.scorers ANSWERS.jsonl --write               also data/society/scorers.yaml: mean and standard deviation of each
@@ -61,7 +60,7 @@ def tables(found: dict[Set, NDArray[np.float64]], seconds: dict[Set, float], cou
 def write(found: dict[Set, NDArray[np.float64]]) -> None:
     """Mean and standard deviation, and what they were computed with."""
     lines = [
-        "# Mean and standard deviation of every measurement on real answers: `python -m tests.benchmarks.scorers ANSWERS.jsonl --write`.",
+        "# Mean and standard deviation of each measurement on answers, by `python -m tests.benchmarks.scorers ANSWERS.jsonl --write`.",
         "# `revision` is a hash of the code and the lists that measured.",
     ]
     for which, values in found.items():

@@ -2,9 +2,8 @@ r"""What evaluation reads with, and nothing else may: twenty properties by cheap
 
     measure("- Boil the water.\n- Add salt.")   ->  {"length": 3.4, "readability": -19.5, "structure": 1.6, …}      not standardised
 
-They measure what truth.py measures, as a reader who skims does: letters instead of syllables, commas and marks instead of grammar, and for
-values the words that lie near a few others (words.py) instead of a list. This module shares no code and no list with truth.py and
-reading.py.
+They measure what truth.py measures, as a reader who skims does: letters instead of syllables, marks instead of grammar, and for values
+the words that lie near a few others (words.py) instead of a list. This module shares no code and no list with truth.py and reading.py.
 """
 
 import math
@@ -27,9 +26,10 @@ _BOLD = re.compile(r"\*\*[^*\n]{1,90}\*\*")
 _INSTANCE = re.compile(
     r"\b(?:examples?\b|instance\b|such as\b|e\.g\.|like when\b|imagine\b|including\b|picture this\b|suppose\b)", re.IGNORECASE
 )
+_SHOUTED = re.compile(r"[a-z)*]!+(?![\w=(\[-])", re.IGNORECASE)
 _ASKED = re.compile(r"\?(?![\w/=&.])")
 _WINDOW = 50  # words in which a reader notices that a word comes back
-_CALM = 25  # words that every text has more, for rates
+_CALM = 40  # words that every text has more, for rates
 
 
 def measure(text: str) -> dict[str, float]:
@@ -38,8 +38,7 @@ def measure(text: str) -> dict[str, float]:
     counts, size = Counter(tokens), len(tokens)
     known = _known(counts)
     near = {name: int(known[1] @ pole[known[0]]) / 10_000 / (size + _CALM) for name, pole in _poles().items()}
-    marks, asked = text.count("!"), len(_ASKED.findall(text))
-    shouts = min(marks, 6 + size // 50)
+    asked, shouts = len(_ASKED.findall(text)), min(len(_SHOUTED.findall(text)), 6 + size // 50)
     found = {name: math.sqrt(value) for name, value in near.items() if name not in {"warmth", "humour"}}
     return found | {
         # What a page looks full of: characters.
@@ -50,7 +49,8 @@ def measure(text: str) -> dict[str, float]:
         "hedging": _listed("hedges", counts) / (size + _CALM),
         # Affect by nearness to a few words, as in distributed dictionaries (Garten et al. 2018), and marks.
         "warmth": math.sqrt(near["warmth"] + (0.2 * _listed("kind_words", counts) + 0.1 * shouts) / (size + _CALM)),
-        "humour": math.sqrt(near["humour"] + (0.3 * _listed("calls", counts) + 0.2 * shouts + 0.1 * min(asked, 4)) / (size + _CALM)),
+        "humour": -0.02 * _letters(counts, size)
+        + math.sqrt(near["humour"] + (0.4 * _listed("calls", counts) + 0.25 * shouts + 0.1 * min(asked, 4)) / (size + _CALM)),
         "concreteness": _concreteness(known),
         # Nothing but the second person.
         "address": sum(counts[word] for word in ("you", "your", "yours", "yourself", "you're", "you'll", "you've", "you'd"))
@@ -81,11 +81,15 @@ def _structure(text: str) -> float:
     return marked / (lines + 2) + 0.4 * math.log1p(marked) + 0.15 * math.log1p(len(_BOLD.findall(text)))
 
 
+def _letters(counts: Mapping[str, int], size: int) -> float:
+    """Letters per word, as far as they exceed the ordinary 4.5; drawn to it where there are few words."""
+    return (sum(min(len(word), 14) * count for word, count in counts.items()) - 4.5 * size) / (size + _CALM)
+
+
 def _formality(counts: Mapping[str, int], size: int, shouts: int) -> float:
     """Long words and stately ones, few chatty ones, few contractions: the first factor of register studies (Biber 1988), cheaply."""
-    letters = sum(min(len(word), 14) * count for word, count in counts.items()) / size if size else 4.5
     lively = 1.5 * _listed("chatty", counts) + sum(count for word, count in counts.items() if "'" in word) + 2 * shouts
-    return ((letters - 4.5) * size / 10 + 0.6 * _listed("stately", counts) - lively) / (size + _CALM)
+    return (_letters(counts, size) * size / 10 + 0.6 * _listed("stately", counts) - lively) / (size + _CALM)
 
 
 def _concreteness(known: tuple[list[int], NDArray[np.int64]]) -> float:

@@ -3,8 +3,7 @@ r"""What simulated judges read with: the same twenty properties sentence by sent
     measure("- Boil the water.\n- Add salt.")   ->  {"length": 2.1, "readability": -22.9, "structure": 0.9, …}      not standardised
 
 Where truth.py counts words and held_out.py looks for their neighbours, this one asks of each sentence whether it bears on a property (by
-stems,
-the first letters of words) and reports the share of sentences that do. This module shares no code and no list with the other two.
+stems, the first letters of words) and reports the share of sentences that do. This module shares no code and no list with the other two.
 """
 
 import math
@@ -26,31 +25,9 @@ _NUMBER = re.compile(r"\b\d+(?:[.,/]\d+)*")
 _STRETCHED = re.compile(r"([a-z])\1{2,6}|!\?|\?!|!{2,9}|\.{3}|…")
 _SMILE = re.compile("[\U0001f300-\U0001faff☀-➿]|[:;]-?[)DP](?!\\w)")
 _ENDS_ASKING = re.compile(r"\?[\"”')*_]*\s*$")
-_ASKS = frozenset(
-    [
-        "who",
-        "whom",
-        "whose",
-        "what",
-        "which",
-        "when",
-        "where",
-        "why",
-        "how",
-        "is",
-        "are",
-        "do",
-        "does",
-        "did",
-        "can",
-        "could",
-        "would",
-        "will",
-        "should",
-        "have",
-        "has",
-    ]
-)
+_ASKS = re.compile(r"(?:wh(?:o|om|ose|at|ich|en|ere|y)|how|is|are|do|does|did|can|could|would|will|should|have|has)$")
+_LONGEST = 40  # letters of a word
+_ORDINARY = -2.6  # diversity that a text has before anything is known of it
 _MORE = 3  # sentences that every text has more, for shares
 _FIRM, _LOOSE = 0.85, 0.3  # how sure one word makes a reader that the sentence bears on a value
 
@@ -115,14 +92,14 @@ def _structure(text: str) -> float:
 
 
 def _formality(text: str, terms: list[str], sentences: list[_Sentence]) -> float:
-    """Latinate endings and stiff connectives against apostrophes, exclamations and casual stems (Pavlick & Tetreault 2016 use such
-    cues).
-    """
+    """Latinate endings and stiff connectives against apostrophes, exclamations and casual stems (as in Pavlick & Tetreault 2016)."""
     grave = sum(_grave(term) for term in terms) + 3 * sum("stiff" in part.topics for part in sentences)
-    light = (
-        sum("'" in term or "’" in term for term in terms) + 2 * min(text.count("!"), len(sentences)) + sum(len(term) == 1 for term in terms)
+    light = sum("'" in term or "’" in term for term in terms) + sum(len(term) == 1 for term in terms)
+    light += (
+        2 * min(text.count("!"), len(sentences))
+        + 2 * sum("casual" in part.topics for part in sentences)
+        + sum(term in {"you", "your", "me", "my"} for term in terms)
     )
-    light += 2 * sum("casual" in part.topics for part in sentences) + sum(term in {"you", "your", "me", "my"} for term in terms)
     return (grave - light) / (len(terms) + 30)
 
 
@@ -142,10 +119,14 @@ def _warmth(sentences: list[_Sentence]) -> float:
 
 
 def _humour(text: str, sentences: list[_Sentence]) -> float:
-    """Playful stems by sentence, stretched sounds, smileys, pile-ups of marks."""
+    """Playful stems by sentence, stretched sounds, smileys, pile-ups of marks; Latinate endings speak against it."""
     marks = 0.5 * min(len(_STRETCHED.findall(text.lower())), 8) + 0.7 * min(len(_SMILE.findall(text)), 8)
-    playful = sum(part.leaning.get("play", 0.0) + 0.35 * part.text.rstrip("\"' *").endswith("!") for part in sentences)
-    return math.sqrt((playful + marks) / (len(sentences) + _MORE))
+    playful = sum(
+        part.leaning.get("play", 0.0) + 0.5 * part.text.rstrip("\"' *)").endswith("!") + 0.15 * ("casual" in part.topics)
+        for part in sentences
+    )
+    grave = sum(_grave(term) for part in sentences for term in part.terms)
+    return math.sqrt((playful + marks) / (len(sentences) + _MORE)) - 0.15 * grave / (len(sentences) + _MORE)
 
 
 def _concreteness(text: str, terms: list[str]) -> float:
@@ -167,20 +148,20 @@ def _address(sentences: list[_Sentence]) -> float:
 
 def _questions(parts: list[_Sentence], sentences: int) -> float:
     """Sentences that end in a question mark; those that also begin with a word that asks count more."""
-    asked = sum(1.0 + 0.3 * bool(part.terms and part.terms[0] in _ASKS) for part in parts if _ENDS_ASKING.search(part.text))
+    asked = sum(1.0 + 0.3 * bool(part.terms and _ASKS.match(part.terms[0])) for part in parts if _ENDS_ASKING.search(part.text))
     return math.log1p(asked) * math.sqrt(asked / (sentences + _MORE)) if asked else 0.0
 
 
 def _diversity(terms: list[str]) -> float:
     """Yule's K (1944) with its sign turned, on a logarithmic scale: how rarely two words drawn at random are the same."""
     size = len(terms)
-    if size < 2:
-        return -math.log(100.0)
+    if not size:
+        return _ORDINARY
     repeats = sum(count * (count - 1) for count in Counter(terms).values())
     # A second term: words that come once, which K hardly sees (Honoré's idea, 1979).
     once = sum(count == 1 for count in Counter(terms).values())
-    value: float = -math.log(10_000 * (repeats + 1) / (size * size) + 10) + 2.0 * once / (size**0.85 + 1)
-    return (size * value - 60 * math.log(100.0) + 60 * 2.0) / (size + 60)
+    value = -math.log(10_000 * (repeats + 1) / (size * size) + 10) + 2.0 * once / (math.pow(size, 0.85) + 1)
+    return (size * value + 60 * _ORDINARY) / (size + 60)
 
 
 def _bearing(sentences: list[_Sentence], value: str) -> float:
@@ -189,7 +170,7 @@ def _bearing(sentences: list[_Sentence], value: str) -> float:
 
 
 def _sentence(text: str) -> _Sentence:
-    terms = _TERM.findall(text.lower())
+    terms = [term[:_LONGEST] for term in _TERM.findall(text.lower())]
     topics, doubt = set[str](), dict[str, float]()
     for term in dict.fromkeys(terms):
         for topic, sureness in _bears(term).items():

@@ -18,20 +18,21 @@ import pyphen
 import yaml
 
 _WORD = re.compile(r"[a-z]+(?:'[a-z]+)*")
-_STOP = re.compile(r"[.!?]+[\"')*\]]*\s|\n+")
+# Repeats are bounded: an open one would be tried again from every one of a million marks.
+_STOP = re.compile(r"[.!?]{1,8}[\"')*\]]{0,4}\s|\n+")
 _LINES: tuple[tuple[float, re.Pattern[str]], ...] = (
     (2.0, re.compile(r"\s{0,12}#{1,6}\s+\S")),  # a heading
     (1.5, re.compile(r"\s{0,12}\*\*[^*\n]{1,80}\*\*:?\s*$")),  # a bold line on its own serves as one
     (1.0, re.compile(r"\s{0,12}(?:[-*•+]|\d{1,3}[.)])\s+\S")),  # an item
     (1.0, re.compile(r"\s{0,12}\|.*\|\s*$")),  # a row of a table
 )
-_QUESTION = re.compile(r"\?+[\"')*\]]*(?=\s|$)")
-_EXCLAIMED = re.compile(r"!+")
+_QUESTION = re.compile(r"\?{1,8}[\"')*\]]{0,4}(?=\s|$)")
+_EXCLAIMED = re.compile(r"(?<=[\w)\]*\"'])!(?=!{0,3}[\"')*\]]{0,3}(?:\s|$))")  # not those of code
 _PICTURE = re.compile("[\U0001f300-\U0001faff☀-➿]")
 _NOMINAL = re.compile(r"(?:tion|sion|ment|ness|ity|ance|ence|ism|ship|ure|ics)s?$")
 _ADJECTIVE = re.compile(r"(?:ive|ous|al|ic|able|ible|ary|ful|ent|ant)$")
 _SMOOTH = 20  # words that every text has more, for rates
-_LONGEST = 24  # letters; what is longer is no word, and is not taken apart
+_LONGEST = 24  # letters of a word
 
 
 class _Read(NamedTuple):
@@ -60,7 +61,7 @@ def readability(read: _Read) -> float:
     count = len(read.words)
     if not count:
         return 50.0
-    syllables = sum(_syllables(word) for word in read.words)
+    syllables = sum(_syllables(word) if len(word) <= _LONGEST else len(word) // 3 for word in read.words)
     ease = 206.835 - 1.015 * min(count / read.sentences, 60.0) - 84.6 * min(syllables / count, 4.0)
     return (count * max(ease, -50.0) + 50.0 * _SMOOTH) / (count + _SMOOTH)
 
@@ -95,9 +96,13 @@ def warmth(read: _Read) -> float:
 
 
 def humour(read: _Read) -> float:
-    """Words of jokes and play, interjections, exclamation marks, pictures: the surface cues of one-liners (Mihalcea & Strapparava 2006)."""
-    cues = 3 * read.hits["humour+"] + read.hits["humour"] + _exclaimed(read) + 2 * min(len(_PICTURE.findall(read.text)), 6)
-    return math.sqrt(cues / (len(read.words) + _SMOOTH))
+    """Words of jokes and play, interjections, exclamation marks, pictures: surface cues of one-liners (Mihalcea & Strapparava 2006).
+
+    Contractions speak for a light voice a little, and nouns made of verbs against it.
+    """
+    cues = 3 * read.hits["humour+"] + read.hits["humour"] + 1.5 * _exclaimed(read) + 2 * min(len(_PICTURE.findall(read.text)), 6)
+    cues += 0.25 * sum("'" in word for word in read.words)
+    return math.sqrt(cues / (len(read.words) + 2 * _SMOOTH)) - 0.6 * read.hits["nominal"] / (len(read.words) + _SMOOTH)
 
 
 def concreteness(read: _Read) -> float:
@@ -165,7 +170,7 @@ def _read(text: str) -> _Read:
     lowered = text.lower().replace("’", "'")
     words = _WORD.findall(lowered)
     hits: Counter[str] = Counter()
-    terms = Counter(words)
+    terms = Counter(word[:_LONGEST] for word in words)  # what is longer is no word, and caches need not keep it
     phrases = _entries()[1]
     terms.update(pair for pair in map("{}_{}".format, words, words[1:]) if pair in phrases)
     for term, count in terms.items():
@@ -182,10 +187,7 @@ def _read(text: str) -> _Read:
 
 @lru_cache(maxsize=1 << 15)
 def _syllables(word: str) -> int:
-    # Where a word may be hyphenated is a little less often than where a syllable ends: a silent e is not counted as one, which evens it
-    # out.
-    if len(word) > _LONGEST:
-        return len(word) // 3
+    # Words may be hyphenated in fewer places than their syllables end: the larger of that and the groups of vowels comes closer.
     vowels = len(re.findall(r"[aeiouy]+", word.removesuffix("e")))
     return max(1, len(_hyphenation().positions(word)) + 1, vowels)
 

@@ -4,11 +4,9 @@
     embed(["A river.", "A bank."])       ->  array of shape (2, 48): unit vectors; a text without a known word is all zeros
 
 The vectors were distilled once from all-MiniLM-L6-v2 (Apache-2.0, sentence-transformers): its answers to single words of its own
-vocabulary,
-without their mean, on their 48 main axes (`python -m tests.benchmarks.words` makes the file). A text is the sum of its words, each
-weighted by
-a / (a + p) as in SIF (Arora, Liang & Ma 2017), where p follows from the word's rank. Sums are of integers, so that the order of words, the
-batch and the machine change nothing.
+vocabulary, without their mean, on their 48 main axes (`python -m tests.benchmarks.words` makes the file). A text is the sum of its words,
+each weighted by a / (a + p) as in SIF (Arora, Liang & Ma 2017), where p follows from the word's rank. Sums are of integers, so that the
+order of words, the batch and the machine change nothing.
 """
 
 import math

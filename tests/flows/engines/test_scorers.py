@@ -23,17 +23,10 @@ PAIRS = {
     "length": ("A short walk helps you think. " * 12, "A short walk helps you think."),
     "readability": (
         "The cat sat on the mat. It was a warm day. She fed it fish and went out to play. The sun was high.",
-        (
-            "Institutional considerations necessitate comprehensive organisational restructuring, notwithstanding countervailing "
-            "administrative "
-            "requirements established by predecessor committees throughout extraordinarily complicated intergovernmental negotiations."
-        ),
+        "Institutional considerations necessitate comprehensive restructuring, notwithstanding administrative requirements of committees.",
     ),
     "structure": (
-        (
-            "# Tea\n\n## Needed\n\n- a pot\n- some leaves\n- hot water\n\n## Steps\n\n1. Boil.\n2. Pour.\n\n| cup | ml "
-            "|\n|---|---|\n| small | 150 |"
-        ),
+        "# Tea\n\n## Needed\n\n- a pot\n- hot water\n\n## Steps\n\n1. Boil.\n2. Pour.\n\n| cup | ml |\n|---|---|\n| small | 150 |",
         "For tea one needs a pot, some leaves and hot water. One boils the water and pours it. A small cup holds 150 ml.",
     ),
     "formality": (
@@ -62,16 +55,8 @@ PAIRS = {
     ),
     "questions": ("What is it? Why does it matter? How would we know? Who asked?", "It is a stone. It matters. They know. He asked."),
     "diversity": (
-        (
-            "Quiet harbours draw weary sailors home; lanterns flicker, gulls complain, ropes creak, and somewhere an old accordion "
-            "wheezes through "
-            "half remembered waltzes while fishermen mend torn nets beside stacked crates of silver mackerel under fading violet light."
-        ),
-        (
-            "The man saw the dog and the dog saw the man. The man ran to the dog and the dog ran to the man. The man saw the dog and "
-            "the dog saw "
-            "the man. The man ran to the dog and the dog ran to the man."
-        ),
+        "Quiet harbours draw weary sailors home; lanterns flicker, gulls complain, ropes creak, and somewhere an accordion wheezes.",
+        "The man saw the dog and the dog saw the man. The man ran to the dog and the dog ran to the man. The dog saw the man.",
     ),
     "examples": (
         "Many metals rust slowly. For example, zinc does. Some never do, such as gold. For instance, imagine a ring found in a river.",
@@ -86,10 +71,7 @@ PAIRS = {
         "The violin enters in the second bar, and the cello answers with a long dark note.",
     ),
     "adventure": (
-        (
-            "Our expedition was a thrilling adventure: we explored the jungle, climbed at dawn and travelled on by raft, a journey "
-            "into the wild."
-        ),
+        "Our expedition was a thrilling adventure: we explored the jungle, climbed at dawn and travelled on, a journey into the wild.",
         "The office pays invoices on Friday. The form has three fields, and the clerk signs it.",
     ),
     "tradition": (
