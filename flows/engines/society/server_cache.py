@@ -10,6 +10,7 @@ what was used longest ago goes first, the ends of prompts before their beginning
 from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from prefloom.flows.engines.society.server_tokens import PIECE
 
@@ -29,13 +30,13 @@ class PrefixCache:
 
     def take(self, text: str, tokens: int) -> int:
         """How many of a prompt's tokens are held already; from now on all of its full blocks are."""
-        held, keys, key = self._held, [], 0
-        for start in range(0, len(text) - _SPAN + 1, _SPAN):
-            key = hash((key, text[start : start + _SPAN]))
-            keys.append(key)
+        held = self._held
+        blocks = [text[start : start + _SPAN] for start in range(0, len(text) - _SPAN + 1, _SPAN)]
+        keys = list(accumulate(blocks, lambda before, block: hash((before, block)), initial=0))[1:]
         hits = next((place for place, key in enumerate(keys) if key not in held), len(keys))
-        for key in reversed(keys):
-            held[key] = None
+        # Ends first, so that a beginning is always younger than what follows on it.
+        held.update(dict.fromkeys(reversed(keys[hits:])))
+        for key in reversed(keys[:hits]):
             held.move_to_end(key)
         while len(held) > self._most:
             held.popitem(last=False)
