@@ -135,6 +135,6 @@ def _agrees(one: dict[str, Any], style: Floats, view: str) -> float:
 
 
 def _dice(character: str, request: Request) -> random.Random:
-    seed = request.seed if request.temperature else None
-    content = orjson.dumps([character, request.messages, request.temperature, seed])
+    chance = [request.seed, request.repeat] if request.temperature else []
+    content = orjson.dumps([character, request.messages, request.temperature, chance])
     return random.Random(hashlib.blake2b(content, digest_size=16).digest())

@@ -82,7 +82,7 @@ def test_letters_are_those_of_the_judge(client: openai.OpenAI, way: dict[str, An
 
 
 def test_who_refuses_names_no_letter(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(load("judges.yaml")["profiles"]["good"], "refuses", 1.0)
+    monkeypatch.setitem(society("judges.yaml")["profiles"]["good"], "refuses", 1.0)
     status, _, raw = chat(url, messages=wire(judged("A miner.")), max_tokens=1, logprobs=True, logprob_token_ids=[65, 66])
     (entry,) = json.loads(raw)["choices"][0]["logprobs"]["content"]
     assert (status, [token["token"] for token in entry["top_logprobs"]]) == (200, [entry["token"]])
