@@ -16,6 +16,7 @@ import pytest
 from prefloom.flows.engines.endpoint import metrics
 from prefloom.flows.engines.protocol import Request
 from prefloom.flows.engines.society import Society, characters
+from prefloom.flows.engines.society.data import load as society
 from prefloom.flows.engines.society.server import LARGEST
 from prefloom.flows.engines.society.server_tokens import encode
 from prefloom.prompts import Messages, load
