@@ -58,5 +58,5 @@ def send(url: str, path: str, body: bytes | Any = None, method: str = "POST", **
 
 
 def chat(url: str, **fields: Any) -> tuple[int, dict[str, str], bytes]:
-    said = {"model": "judge", "messages": [{"role": "user", "content": "Say yes."}], "max_tokens": 4}
+    said = {"model": "good", "messages": [{"role": "user", "content": "Say yes."}], "max_tokens": 4}
     return send(url, "/v1/chat/completions", said | fields)

@@ -38,7 +38,7 @@ def requests(port: int) -> list[bytes]:
             messages = template.render(persona=persona, prompt="How do I cook pasta for six?", first=first, second=second)
             said = [{"role": role, "content": content} for role, content in messages]
             ids = [encode(letter) for letter in LETTERS]
-            asked = {"model": "judge", "messages": said, "max_tokens": 1, "temperature": 0.0, "logprobs": True, "logprob_token_ids": ids}
+            asked = {"model": "good", "messages": said, "max_tokens": 1, "temperature": 0.0, "logprobs": True, "logprob_token_ids": ids}
             body = orjson.dumps(asked)
             head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAccept: */*\r\nUser-Agent: bench\r\n"
             found.append(f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
