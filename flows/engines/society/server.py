@@ -1,10 +1,10 @@
 """The simulated society behind an OpenAI-compatible server: what talks to vLLM can be tried out with no weights and no GPU.
 
     prefloom simulate --port 8000 --rate-429 0.1 --latency 0.2
-    -> simulated society on http://127.0.0.1:8000/v1: models terse, friendly, scholar, judge
+    -> simulated society on http://127.0.0.1:8000/v1: models terse, friendly, scholar, …
 
-POST /v1/chat/completions, /v1/completions, /v1/embeddings     GET /v1/models     these alone meet faults: the three that answer
-POST /tokenize, /detokenize     GET /health, /version, /metrics                   as vLLM has them
+POST /v1/chat/completions, /v1/completions, /v1/embeddings     what the models answer; nothing else meets the faults
+POST /tokenize, /detokenize     GET /v1/models, /health, /version, /metrics     what the server says of itself, as vLLM does
 
 server_asked.py    requests, checked      server_tokens.py   the tokenizer              server_faults.py  what goes wrong on demand
 server_replies.py  replies and streams    server_cache.py    prefix cache, counters

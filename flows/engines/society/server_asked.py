@@ -1,8 +1,8 @@
 """What a client asks the simulated society's server for, read from JSON that nobody has checked.
 
-    read_chat({"model": "judge", "messages": [{"role": "user", "content": "…"}], "n": 2, "seed": 7}, ["judge", "terse"])
-    ->  Asked(model="judge", conversations=((("user", "…"),),), n=2, seed=7, …)
-    read_chat({"model": "judge", "messages": "hello"}, …)    raises Refusal(400, "'messages' has to be …", param="messages")
+    read_chat({"model": "good", "messages": [{"role": "user", "content": "…"}], "n": 2, "seed": 7}, ["good", "terse"])
+    ->  Asked(model="good", conversations=((("user", "…"),),), n=2, seed=7, …)
+    read_chat({"model": "good", "messages": "hello"}, …)    raises Refusal(400, "'messages' has to be …", param="messages")
 
 Fields that a simulated model has no use for (top_p, penalties, …) are passed over, as a server does with what it does not know.
 """
@@ -107,7 +107,7 @@ def _asked(body: Body, model: str, conversations: tuple[Messages, ...], limit: i
     options = body.get("stream_options")
     if options is not None and not isinstance(options, dict):
         _wrong("stream_options", "an object")
-    temperature = number(body, "temperature", 0.0, 2.0)
+    temperature = number(body, "temperature", 0.0, 5.0)
     offers = _offers(conversations[0], wanted) if logprobs and limit <= _FEW else None
     return Asked(
         model,

@@ -8,14 +8,13 @@ Token counts are the society's own. Log-probabilities of the letters are those o
 """
 
 import base64
-import hashlib
 import math
 import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
@@ -27,13 +26,8 @@ from prefloom.flows.engines.society.server_tokens import PIECE, pieces
 from prefloom.prompts import Messages
 from prefloom.prompts.fence import fenced
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
 _UNLIKELY = -20.0  # of a token that was asked about and that the judge gives no thought
 _SURE = 0.95  # with which a question outside any template is answered by its first letter
-_DIMENSION = 48
 
 Reading = dict[str, Any]
 
@@ -107,16 +101,9 @@ class Voice:
 
 
 def _request(asked: Asked, messages: Messages, sample: int) -> Request:
-    """As vLLM does, sample i has the seed s + i. Without a seed samples still differ."""
-    return Request(
-        messages,
-        asked.max_tokens,
-        asked.temperature,
-        seed=None if asked.seed is None else asked.seed + sample,
-        letters=asked.letters,
-        repeat=sample if asked.seed is None else 0,
-        schema=asked.schema,
-    )
+    """As vLLM does, sample i has the seed s + i. Without a seed the first is as it is without `n`, and the others still differ."""
+    seed = (sample or None) if asked.seed is None else asked.seed + sample
+    return Request(messages, asked.max_tokens, asked.temperature, seed, asked.letters, schema=asked.schema)
 
 
 def _finished(reply: Reply, request: Request, asked: Asked) -> Reply:
@@ -209,25 +196,14 @@ def _deltas(choice: Reading, chat: bool) -> Iterator[Reading]:
 
 def embeddings(model: str, texts: Sequence[str], packed: bool) -> bytes:
     """The vectors of some texts, as numbers or as base64 of float32."""
+    from prefloom.flows.engines.scorers.words import embed  # with numpy and a file of words, for those who want vectors
+
     rows = [
         {"object": "embedding", "index": index, "embedding": base64.b64encode(row.tobytes()).decode() if packed else row.tolist()}
-        for index, row in enumerate(embed(texts))
+        for index, row in enumerate(embed(texts).astype("<f4"))
     ]
     tokens = sum(len(pieces(text)) for text in texts)
     return orjson.dumps({"object": "list", "data": rows, "model": model, "usage": {"prompt_tokens": tokens, "total_tokens": tokens}})
-
-
-def embed(texts: Sequence[str]) -> "NDArray[np.float32]":
-    """(n, 48) unit vectors, one for each text; nothing but zeros for a text without words."""
-    import numpy as np
-
-    result = np.zeros((len(texts), _DIMENSION), "<f4")
-    for row, text in zip(result, texts, strict=True):
-        for word in text.lower().split():
-            digest = hashlib.shake_128(word.encode("utf-8", "replace")).digest(_DIMENSION)
-            row += np.frombuffer(digest, np.int8)  # whole numbers, so that the order of words changes nothing
-        row /= np.linalg.norm(row) or 1.0
-    return result
 
 
 def models(voices: Mapping[str, "Voice"], created: int, longest: int) -> list[Reading]:

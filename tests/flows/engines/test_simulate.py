@@ -16,7 +16,7 @@ import pytest
 from prefloom.flows.engines.endpoint import metrics
 from prefloom.flows.engines.protocol import Request
 from prefloom.flows.engines.society import Society, characters
-from prefloom.flows.engines.society.data import load as society
+from prefloom.flows.engines.society.judge import Judge, Verdict
 from prefloom.flows.engines.society.server import LARGEST
 from prefloom.flows.engines.society.server_tokens import encode
 from prefloom.prompts import Messages, load
@@ -83,7 +83,7 @@ def test_letters_are_those_of_the_judge(client: openai.OpenAI, way: dict[str, An
 
 
 def test_who_refuses_names_no_letter(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(society("judges.yaml")["profiles"]["good"], "refuses", 1.0)
+    monkeypatch.setattr(Judge, "read", lambda self, asked: [Verdict(0.3, 0.9, refuses=True) for _ in asked])
     status, _, raw = chat(url, messages=wire(judged("A miner.")), max_tokens=1, logprobs=True, logprob_token_ids=[65, 66])
     (entry,) = json.loads(raw)["choices"][0]["logprobs"]["content"]
     assert (status, [token["token"] for token in entry["top_logprobs"]]) == (200, [entry["token"]])
@@ -142,7 +142,7 @@ def test_models_and_errors_as_the_client_knows_them(client: openai.OpenAI) -> No
         client.chat.completions.create(model="scholer", messages=wire(TASK))
     assert (missing.value.code, missing.value.param) == ("model_not_found", "model")
     with pytest.raises(openai.BadRequestError, match="temperature") as bad:
-        client.chat.completions.create(model="good", messages=wire(TASK), temperature=3)
+        client.chat.completions.create(model="good", messages=wire(TASK), temperature=-1)
     assert bad.value.param == "temperature"
     with pytest.raises(openai.BadRequestError, match="echo"):
         client.completions.create(model="good", prompt="x", echo=True)
@@ -241,13 +241,14 @@ def test_a_build_over_the_server_is_the_build_in_process(url: str, tmp_path: Pat
         "personas": [{"source": "grid", "count": 12}],
         "prompts": [{"source": "seeds", "count": 8}],
         "candidates": {"source": "models", "models": ["terse", "friendly"], "samples": 2},
-        "judgements": {"model": "good"},
+        "judgements": {"model": "judge"},
         "shards": {"prompts": 2, "personas": 2},
         "run": {"workers": 2, "report": False},
     }
-    names, runs = ("terse", "friendly", "good"), {}
+    names, runs = {"terse": "terse", "friendly": "friendly", "judge": "good"}, {}
     for engine in ("society", "endpoint"):
-        named = {name: {"engine": engine, "character" if engine == "society" else "model": name} for name in names}
+        key = "character" if engine == "society" else "model"
+        named = {name: {"engine": engine, key: member} for name, member in names.items()}
         servers = {"servers": {name: {"urls": [url], "concurrency": 8} for name in names}} if engine == "endpoint" else {}
         file = tmp_path / f"{engine}.yaml"
         file.write_text(json.dumps(recipe | {"models": named} | servers))
@@ -259,5 +260,5 @@ def test_a_build_over_the_server_is_the_build_in_process(url: str, tmp_path: Pat
         assert len(own) > 0, table
         assert own.equals(over), table
     probes = json.loads((runs["endpoint"] / "manifest.json").read_text())["probes"]
-    assert probes["good"]["read"] == "logprob_token_ids"
+    assert probes["judge"]["read"] == "logprob_token_ids"
     assert (probes["terse"]["many"], probes["terse"]["metered"], probes["terse"]["server"]) == (True, True, "prefloom")
