@@ -47,12 +47,13 @@ class Fuse:
 
 def install(fuse: Fuse) -> None:
     """Wrap the places where progress is made."""
-    reply, append, aside, rename, link = Society._reply, journal.Segment.append, store.Store._write_aside, store._rename, store._link
+    replies, append, aside, rename, link = Society._replies, journal.Segment.append, store.Store._write_aside, store._rename, store._link
     wait = local_server._wait
 
-    def logged_reply(self: Society, request: Any) -> Any:
-        fuse.note(f"asked {request.key(self.identity)}")
-        return reply(self, request)
+    def logged_replies(self: Society, requests: Any) -> Any:
+        for request in requests:
+            fuse.note(f"asked {request.key(self.identity)}")
+        return replies(self, requests)
 
     def logged_append(self: journal.Segment, rows: Any) -> None:
         batch = list(rows)
@@ -91,7 +92,7 @@ def install(fuse: Fuse) -> None:
         wait(*arguments)
         fuse.event("flow", "-")
 
-    Society._reply = logged_reply  # type: ignore[method-assign]
+    Society._replies = logged_replies  # type: ignore[method-assign]
     journal.Segment.append = logged_append  # type: ignore[method-assign]
     store.Store._write_aside = logged_aside  # type: ignore[method-assign]
     store._rename, store._link = at("fsynced", rename), at("linking", link)
