@@ -20,7 +20,7 @@ from prefloom.flows.report import figures
 from prefloom.flows.report.figures import INK, LINE, MUTED, SERIES
 
 Part = dict[str, Any]
-_UNUSABLE = (KeyError, TypeError, ValueError, AttributeError, IndexError, jinja2.TemplateError)
+_UNUSABLE = (ArithmeticError, KeyError, TypeError, ValueError, AttributeError, IndexError, jinja2.TemplateError)
 
 
 def section(store: Store, environment: jinja2.Environment) -> Markup:

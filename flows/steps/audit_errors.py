@@ -134,7 +134,7 @@ def against_differences(
     clear = size >= CLEAR
     return {
         "by_difference": binned(size, DIFFERENCE_EDGES, right, bias=bias),
-        "clear": {"share": mean(clear.astype(np.float64)), "accuracy": mean(right[clear]), "n": int(clear.sum())},
+        "clearly_better": {"share": mean(clear.astype(np.float64)), "accuracy": mean(right[clear]), "n": int(clear.sum())},
         "regret": {
             "labels": mean(lost),
             "preferences": mean(lost[kept]),

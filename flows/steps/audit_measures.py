@@ -16,6 +16,7 @@ import numpy as np
 from prefloom.flows.steps.audit_evidence import Bools, Floats, Ints
 
 RESAMPLES = 400
+MOST_UNITS = 20_000
 COVERAGES = (0.2, 0.4, 0.6, 0.8, 1.0)
 CURVE = 50  # points of the curve
 FEWEST = 10  # labels of a persona before its accuracy means anything
@@ -43,6 +44,9 @@ def sums(by: Ints, *columns: Floats) -> Floats:
 
 def resample(totals: Floats) -> Floats:
     """Totals over units drawn with replacement, of shape (RESAMPLES, columns)."""
+    if len(totals) > MOST_UNITS:  # groups of units vary as their units do, so the intervals stay what they are
+        group = np.arange(len(totals)) % MOST_UNITS
+        totals = np.stack([np.bincount(group, weights=column) for column in totals.T], axis=1)
     dice, units = np.random.default_rng(0), len(totals)
     drawn = [np.bincount(dice.integers(0, units, units), minlength=units) @ totals for _ in range(RESAMPLES)]
     return np.array(drawn)

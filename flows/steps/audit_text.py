@@ -7,7 +7,7 @@ from textwrap import wrap
 from typing import Any
 
 from prefloom.flows.steps.forecast_text import table
-from prefloom.schemas.texts import short, visible
+from prefloom.schemas.texts import visible
 
 WIDTH = 80
 Part = dict[str, Any]
@@ -18,6 +18,8 @@ def text(found: dict[str, Any]) -> str:
     lines = [f"audit of {found['dataset']}"]
     if truth := found["truth"]:
         lines += ["", f"AGAINST THE PLANTED TASTES of {_name(truth['society'])}, {truth['coverage']['people']:,} people", *_part(truth)]
+    else:
+        lines.append("no planted tastes: held against choices of people alone")
     if gold := found["gold"]:
         lines += ["", f"AGAINST CHOICES OF PEOPLE in {_name(gold['file'])}", *_choices(gold["choices"]), *_part(gold)]
     return "\n".join(lines)
@@ -124,7 +126,7 @@ def _words(found: Part) -> list[str]:
     said = [_calibrated(found["calibration"]), f"area of error over coverage: {_number(found['risk_coverage']['area'])}"]
     said.append(_position(found["bias"]))
     if "regret" in found:
-        said += [_clear(found["clear"]), _regret(found["regret"]), _length(found["length"])]
+        said += [_clear(found["clearly_better"]), _regret(found["regret"]), _length(found["length"])]
     if found.get("common"):
         said.append(_common(found["common"]))
     return [line for item in said for line in wrap(item, WIDTH, initial_indent="- ", subsequent_indent="  ")]
@@ -167,8 +169,9 @@ def _common(found: Part) -> str:
 
 
 def _name(value: object, longest: int = 40) -> str:
-    """A name from anybody's file, on one line."""
-    return visible(short(" ".join(str(value)[: 4 * longest].split()), longest))
+    """A name from anybody's file, on one line that stays within its columns."""
+    shown = visible(" ".join(str(value)[: 4 * longest].split()))
+    return shown if len(shown) <= longest else f"{shown[: longest - 1]}…"
 
 
 def _percent(value: float | None) -> str:
