@@ -83,7 +83,8 @@ def test_a_journal_that_cannot_be_written(place: Place, monkeypatch: pytest.Monk
 
     with monkeypatch.context() as broken:
         broken.setattr(Segment, "append", fills_up)
-        place.refuses("/journal/society_good-0.65-stereotype@", "no space left on device; expected room on the disk", overrides=("run.workers=1",))
+        words = "/journal/society_good-0.65-stereotype@", "no space left on device; expected room on the disk"
+        place.refuses(*words, overrides=("run.workers=1",))
     assert 0 < written[0] < CALLS
     done = place.built("run.workers=1")
     assert done["stages"]["judgements"]["asked"] == CALLS - written[0], "what was journaled is not asked again"

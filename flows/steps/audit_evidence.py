@@ -139,7 +139,7 @@ def _load(store: Store) -> Evidence:
         probability=labels["probability"].to_numpy(),
         bias=labels["bias"].to_numpy(),
         longer=log_length[a] - log_length[b],
-        others=everyone[comparison],
+        others=everyone[comparison] - sign,
         reads=_reads(store, readers, place, len(persona)),
         asked=np.stack([codes(whom["persona_ids"], personas["persona_id"]), codes(whom["comparison_id"], asked["comparison_id"])], axis=1),
         names=Names(

@@ -120,19 +120,20 @@ def test_failures_stop_a_build_and_can_be_asked_again(tmp_path: Path, monkeypatc
     from prefloom.flows.steps import freshness
     from prefloom.schemas.errors import InputError
 
-    reply = Society._reply
+    replies = Society._replies
 
-    def busy(self: Society, request: Request) -> Reply:
-        return Reply(error="HTTP 503") if request.letters and hash(request.messages) % 4 == 0 else reply(self, request)
+    def busy(self: Society, requests: list[Request]) -> list[Reply]:
+        down = [bool(request.letters) and hash(request.messages) % 4 == 0 for request in requests]
+        return [Reply(error="HTTP 503") if lost else reply for lost, reply in zip(down, replies(self, requests), strict=True)]
 
-    monkeypatch.setattr(Society, "_reply", busy)
+    monkeypatch.setattr(Society, "_replies", busy)
     run = Run.create(tmp_path, resolve(SMALL[0], SMALL[2::2]))
     for _ in range(2):  # the second time nothing is asked, and the limit still holds
         with pytest.raises(InputError, match=r"judgements: limits.failures: found \d+ of 2\d\d\d readings lost"):
             build_dataset(SMALL[0], str(tmp_path), SMALL[2::2])
     assert not run.store.exists("manifest.json")
     assert freshness.has_failures(run)
-    monkeypatch.setattr(Society, "_reply", reply)
+    monkeypatch.setattr(Society, "_replies", replies)
     done = build_dataset(SMALL[0], str(tmp_path), SMALL[2::2], retry_failed=True)
     failed = done["judgements"].asked
     assert 100 < failed < done["judgements"].from_journal

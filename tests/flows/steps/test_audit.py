@@ -1,6 +1,7 @@
 """An audit says what is so: where the answer is known beforehand, it is the answer."""
 
 import json
+import shutil
 import sys
 import types
 from pathlib import Path
@@ -296,11 +297,13 @@ def test_figures_against_people_stay_until_the_dataset_is_another(copy: Path, tm
 
 
 def test_without_truth_or_dataset_one_line_says_so(copy: Path, tmp_path: Path) -> None:
-    for folder, said in ((copy, "--gold FILE"), (tmp_path, "no manifest.json"), (tmp_path / "nowhere", "no manifest.json")):
+    apart = tmp_path / "elsewhere" / "runs" / copy.name  # where nothing is planted
+    shutil.copytree(copy, apart)
+    for folder, said in ((apart, "the planted tastes"), (tmp_path, "no manifest.json"), (tmp_path / "nowhere", "no manifest.json")):
         refused = prefloom("audit", str(folder), check=False)
         assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
         assert said in refused.stderr
-    assert not (copy / "audit.json").exists()
+    assert not (apart / "audit.json").exists()
 
 
 def test_hostile_names_stay_on_their_line() -> None:

@@ -98,13 +98,13 @@ def test_the_judge_is_asked_pair_first_persona_last(run: Run, monkeypatch: pytes
     from prefloom.flows.engines.society import Society
 
     seen: list[str] = []
-    reply = Society._reply
+    replies = Society._replies
 
-    def spy(self: Society, request: Any) -> Reply:
-        seen.append(request.messages[-1][1])
-        return reply(self, request)
+    def spy(self: Society, requests: Any) -> list[Reply]:
+        seen.extend(request.messages[-1][1] for request in requests)
+        return replies(self, requests)
 
-    monkeypatch.setattr(Society, "_reply", spy)
+    monkeypatch.setattr(Society, "_replies", spy)
     judge(run)
     heads = [message[: message.index("The person:")] for message in seen]
     groups = sum(before != after for before, after in itertools.pairwise(heads)) + 1
