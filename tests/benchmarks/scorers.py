@@ -81,7 +81,7 @@ def drawn(values: NDArray[np.float64], generator: random.Random) -> list[tuple[i
 
 def shown(text: str) -> str:
     """A text as the sheet has it."""
-    return text if len(text) <= 1200 else text[:900] + " […]"
+    return text if len(text) <= 1200 else text[:600] + " […] " + text[-300:]
 
 
 def sheet(found: dict[Set, NDArray[np.float64]], texts: list[str], place: Path, seed: int) -> None:

@@ -1,6 +1,6 @@
 """Twenty properties of any English text, each measured by three sets of means that share nothing: no weights, no network.
 
-    score("truth", ["Save money: repair it.", "Buy a new one!"])[:, PROPERTIES.index("thrift")]   ->  [2.9, 0.6]
+    score("truth", ["Save money: repair it.", "Buy a new one!"])[:, PROPERTIES.index("thrift")]   ->  [3.6, 2.1]
 
     truth      what planted tastes are made of           word lists and counts (truth.py)
     reading    what simulated judges read with           stems and endings, sentence by sentence (reading.py)

@@ -1,6 +1,6 @@
 r"""What evaluation reads with, and nothing else may: twenty properties by cheap proxies and by the meaning of single words.
 
-    measure("- Boil the water.\n- Add salt.")   ->  {"length": 3.4, "readability": -19.5, "structure": 1.6, …}      not standardised
+    measure("- Boil the water.\n- Add salt.")   ->  {"length": 3.2, "readability": -8.6, "structure": 0.9, …}      not standardised
 
 They measure what truth.py measures, as a reader who skims does: letters instead of syllables, marks instead of grammar, and for values
 the words that lie near a few others (words.py) instead of a list. This module shares no code and no list with truth.py and reading.py.
@@ -48,7 +48,8 @@ def measure(text: str) -> dict[str, float]:
         "formality": _formality(counts, size, shouts),
         "hedging": _listed("hedges", counts) / (size + _CALM),
         # Affect by nearness to a few words, as in distributed dictionaries (Garten et al. 2018), and marks.
-        "warmth": math.sqrt(near["warmth"] + (0.2 * _listed("kind_words", counts) + 0.1 * shouts) / (size + _CALM)),
+        "warmth": -0.02 * _letters(counts, size)
+        + math.sqrt(near["warmth"] + (0.2 * _listed("kind_words", counts) + 0.1 * shouts) / (size + _CALM)),
         "humour": -0.02 * _letters(counts, size)
         + math.sqrt(near["humour"] + (0.4 * _listed("calls", counts) + 0.25 * shouts + 0.1 * min(asked, 4)) / (size + _CALM)),
         "concreteness": _concreteness(known),
@@ -132,10 +133,11 @@ def _listed(name: str, counts: Mapping[str, int]) -> int:
 @cache
 def _poles() -> dict[str, NDArray[np.int64]]:
     """Per pole: what every word counts, in ten-thousandths; nothing but for the nearest words."""
-    found = {}
+    index, found = word_vectors()[0], {}
     for name, pole in _lexicon()["poles"].items():
         near = nearness(pole["words"].split()) - np.maximum(nearness(pole["less"].split()), 0) // 2
         least = int(np.sort(near)[-pole["width"]])
+        near[[index[word] for word in pole.get("never", "").split() if word in index]] = -10_000
         found[name] = np.where(near > least, near - least + 1_500, 0) * word_weights() // 1_000
     return found
 

@@ -1,6 +1,6 @@
 r"""What simulated judges read with: the same twenty properties sentence by sentence, and from the letters of words.
 
-    measure("- Boil the water.\n- Add salt.")   ->  {"length": 2.1, "readability": -22.9, "structure": 0.9, …}      not standardised
+    measure("- Boil the water.\n- Add salt.")   ->  {"length": 1.9, "readability": -33.8, "structure": 1.6, …}      not standardised
 
 Where truth.py counts words and held_out.py looks for their neighbours, this one asks of each sentence whether it bears on a property (by
 stems, the first letters of words) and reports the share of sentences that do. This module shares no code and no list with the other two.
@@ -27,7 +27,7 @@ _SMILE = re.compile("[\U0001f300-\U0001faff☀-➿]|[:;]-?[)DP](?!\\w)")
 _ENDS_ASKING = re.compile(r"\?[\"”')*_]*\s*$")
 _ASKS = re.compile(r"(?:wh(?:o|om|ose|at|ich|en|ere|y)|how|is|are|do|does|did|can|could|would|will|should|have|has)$")
 _LONGEST = 40  # letters of a word
-_ORDINARY = -2.6  # diversity that a text has before anything is known of it
+_ORDINARY = -3.2  # diversity that a text has before anything is known of it
 _MORE = 3  # sentences that every text has more, for shares
 _FIRM, _LOOSE = 0.85, 0.3  # how sure one word makes a reader that the sentence bears on a value
 
@@ -113,9 +113,12 @@ def _warmth(sentences: list[_Sentence]) -> float:
     total = 0.0
     for part in sentences:
         if kind := part.leaning.get("kind", 0.0):
-            total += kind * (1 + 0.5 * ("!" in part.text) + 0.4 * bool({"you", "your", "me", "my", "we", "us"} & set(part.terms)))
+            total += kind * (
+                0.5 + 0.4 * ("!" in part.text) + 0.6 * bool({"you", "your", "i", "me", "my", "we", "us", "i'm", "i'd"} & set(part.terms))
+            )
         total += 0.25 * part.text.rstrip("\"' *").endswith("!")
-    return total / (len(sentences) + _MORE)
+    grave = sum(_grave(term) for part in sentences for term in part.terms)
+    return (total - 0.06 * grave) / (len(sentences) + _MORE)
 
 
 def _humour(text: str, sentences: list[_Sentence]) -> float:

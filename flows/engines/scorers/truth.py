@@ -1,6 +1,6 @@
 r"""What planted tastes are made of: twenty properties counted with word lists, as text analysis by dictionaries does it.
 
-    measure("- Boil the water.\n- Add salt.")   ->  {"length": 1.8, "readability": 104.2, "structure": 1.1, …}      not standardised
+    measure("- Boil the water.\n- Add salt.")   ->  {"length": 1.8, "readability": 57.2, "structure": 1.1, …}      not standardised
 
 A rate is a count per word, with 20 words more than there are, so that a single word is no extreme, and the same word counts three times at
 most. The lists are in data/society/lexicon_truth.yaml. This module shares no code and no list with held_out.py and reading.py.
@@ -91,8 +91,12 @@ def hedging(read: _Read) -> float:
 
 
 def warmth(read: _Read) -> float:
-    """Kind words as in affective word lists (AFINN's idea, Nielsen 2011): strong ones count thrice; exclamation marks add a little."""
-    return math.sqrt((3 * read.hits["warmth+"] + read.hits["warmth"] + _exclaimed(read)) / (len(read.words) + _SMOOTH))
+    """Kind words as in affective word lists (AFINN's idea, Nielsen 2011): strong ones count thrice.
+
+    Exclamation marks and being spoken to add a little; nouns made of verbs take a little away.
+    """
+    cues = 3 * read.hits["warmth+"] + read.hits["warmth"] + _exclaimed(read) + 0.1 * read.hits["address"]
+    return math.sqrt(cues / (len(read.words) + 1.5 * _SMOOTH)) - 0.4 * read.hits["nominal"] / (len(read.words) + _SMOOTH)
 
 
 def humour(read: _Read) -> float:
@@ -163,7 +167,7 @@ def _exclaimed(read: _Read) -> int:
 
 def _rate(read: _Read, value: str) -> float:
     """How much of the text speaks of one of Schwartz's values (1992), in the words of its list."""
-    return (3 * read.hits[value + "+"] + read.hits[value]) / (len(read.words) + _SMOOTH)
+    return (3 * read.hits[value + "+"] + read.hits[value]) / (len(read.words) + 1.5 * _SMOOTH)
 
 
 def _read(text: str) -> _Read:
