@@ -10,9 +10,8 @@ S  persistent error, alike in every order and wording: a liking for length, list
 T  error of the wording of the template, by the texts and the person        e  error of the place where an answer stands, the same way
 b  liking for whatever comes first         B  the same by the pair of answers, larger when their gap is small
 
-Every error is a linear function of what the texts say, its weights follow smoothly from the words of template and person; none is keyed
-by the
-request as a whole. φ is the share of S in the variance of S + T + e. Constants: data/society/judges.yaml, calibrated once and frozen.
+Every error is a smooth function of what the texts say, its weights follow smoothly from the words of template and person; none is keyed by
+the request as a whole. φ is the share of S in the variance of S + T + e. Constants: data/society/judges.yaml, calibrated once and frozen.
 """
 
 import hashlib
@@ -32,10 +31,11 @@ from prefloom.flows.engines.society.data import load
 from prefloom.flows.engines.society.people import STRENGTHS, block_scale
 
 Fill = Literal["stereotype", "persistent", "call"]
-_PEOPLE = len(PROPERTIES) + 48  # entries of Told.features
+_PEOPLE = reader.NOTICED  # entries of Told.features: as many, of a person instead of a text
 _KEPT = 20_000  # texts, and persons per wording, whose reading is kept
 _SHARED = {"length": 0.5, "structure": 0.5, "diversity": 0.4, "formality": 0.3}  # a judge's liking for what looks like work
 _OVERLAP = 0.5
+_PAIR_TURNS = 3.0  # radians by which one standard deviation of a text turns the wave of B
 _TEXT_SHARE, _WORDING_SHARE = 0.55, 0.3  # of S: shared by all persons; of T: the same for all persons
 _ORDERS_PULL = re.compile(
     r"(?:choose|pick|select|prefer|answer with|reply with|respond with|vote for|rate)\s+(?:only\s+)?"
@@ -92,7 +92,6 @@ class Judge:
     ) -> None:
         self.traits = traits
         self._s, self._t, self._e = (noise[name] / scales[name] for name in ("S", "T", "e"))
-        self._pair = self.traits["pair"] / scales["B"]
         self._overlap = scales["overlap"]
         self._fill = fill
         self._texts: dict[str, _Text] = {}
@@ -101,7 +100,12 @@ class Judge:
         for name, weight in _SHARED.items():
             liked[PROPERTIES.index(name)] = weight
         self._liked = liked
-        self._uneven_pairs = normals("judge/pairs", reader.NOTICED) / math.sqrt(reader.NOTICED)
+        self._turns = _PAIR_TURNS * normals("judge/pairs", reader.NOTICED) / math.sqrt(reader.NOTICED)
+
+    def likings(self) -> dict[str, float]:
+        """Log-odds for one standard deviation more of a property, whoever the person is: the shared part of S, as declared."""
+        weight = self.traits["slope"] * self._s * math.sqrt(_TEXT_SHARE)
+        return {name: weight * liked for name, liked in _SHARED.items()}
 
     def read(self, asked: Sequence[Asked]) -> list[Verdict]:
         """A verdict for each; the same whatever else is asked with it."""
@@ -111,7 +115,8 @@ class Judge:
         first, second = [self._texts[one.first] for one in asked], [self._texts[one.second] for one in asked]
         persons = [self._person(one.wording, one.persona) for one in asked]
         seen = _stack(first, "seen") - _stack(second, "seen")
-        apart = _stack(first, "noticed") - _stack(second, "noticed")
+        one, other = _stack(first, "noticed"), _stack(second, "noticed")
+        apart = one - other
         uneven = np.abs(apart) - 0.8  # about the mean of a standard normal number without its sign
         wanted = _stack(persons, "wanted")
         if self._fill == "call":
@@ -120,7 +125,8 @@ class Judge:
         shared = [(p.words & a.words).bit_count() - (p.words & b.words).bit_count() for p, a, b in zip(persons, first, second, strict=True)]
         error = (_stack(persons, "errors") * apart).sum(axis=1) + (_stack(persons, "uneven") * uneven).sum(axis=1)
         error += self._s * math.sqrt(_TEXT_SHARE) * _OVERLAP * self._overlap * np.array(shared)
-        pair = self._pair * (uneven * self._uneven_pairs).sum(axis=1) / (1 + np.abs(gap) / self.traits["gap"])
+        # A wave along the sum of both: the same in either order, and zero in the mean.
+        pair = self.traits["pair"] * math.sqrt(2) * np.cos((one + other) @ self._turns) / (1 + np.abs(gap) / self.traits["gap"])
         pulled = self.traits["obeys"] * np.array([_pull(a.orders, "a") - _pull(b.orders, "b") for a, b in zip(first, second, strict=True)])
         log_odds = self.traits["slope"] * (gap + error) + self.traits["first"] + pair + pulled
         return [self._verdict(*one) for one in zip(log_odds.tolist(), first, second, persons, strict=True)]
@@ -217,7 +223,9 @@ def _tables(wording: str) -> tuple[Floats, Floats, Floats, Floats]:
 
 @lru_cache(maxsize=1)
 def _misreadings() -> Floats:
-    return normals("judge/misreading", len(PROPERTIES), _PEOPLE)
+    misread = normals("judge/misreading", len(PROPERTIES), _PEOPLE)
+    misread[[PROPERTIES.index(name) for name in _SHARED]] = 0.0  # what is liked for everybody is not misread for somebody
+    return misread
 
 
 @lru_cache(maxsize=1)
