@@ -16,7 +16,7 @@ from markupsafe import Markup
 from prefloom.flows.dataset import executions, manifest, population, statistics
 from prefloom.flows.dataset.run import RECIPE, Run
 from prefloom.flows.dataset.store import Store
-from prefloom.flows.report import audit, sections
+from prefloom.flows.report import audit, gallery, sections
 from prefloom.flows.report.samples import choose
 from prefloom.schemas.recipe import Price
 from prefloom.schemas.texts import short, visible
@@ -53,6 +53,8 @@ def render(store: Store) -> str:
         orders=sections.orders(data),
         people=sections.people(data, votes, agreement),
         answers=sections.answers(data, agreement),
+        written=gallery.written(data),
+        properties=gallery.properties(data),
         samples=choose(data),
         baselines=sections.baselines(data, votes),
         audit=audit.section(store, environment),

@@ -1,0 +1,88 @@
+"""What the answers read like: some in full, and for every property of a text the answers at its ends.
+
+    drawn(candidates)      ->  the answers in the order in which they are shown: another prompt's after four, its models and views in turn
+    written(data)          ->  [("How do I wrap …", [Written("Lay the present …", "scholar · formal · temperature 0.9"), …]), …]
+    properties(data)       ->  {"of": 400, "rows": [Property("length", within=0.61, mean=-0.42, sd=0.71, ends=[…]), …]}
+
+A reader of twenty answers to five prompts sees whether all are one template; a reader of the ends of a property, whether it means what it
+is called on these answers. Scores are of texts alone (flows/engines/scorers): nothing here knows what anybody was made to like.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from prefloom.flows.dataset.population import components
+from prefloom.flows.dataset.statistics import SEPARATOR, Dataset
+from prefloom.flows.engines.scorers import PROPERTIES, SETS, STYLE, score
+
+PROMPTS, EACH = 5, 4  # shown in full
+SCORED, OF_A_PROMPT = 400, 8  # answers whose properties are measured: a second or two
+ENDS = 2  # highest and lowest answers shown
+LONGEST = 20_000  # characters that are scored: a file's one answer of many megabytes would hold up the page
+
+
+@dataclass(frozen=True)
+class Written:
+    """An answer and where it comes from."""
+
+    text: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Property:
+    """How the answers differ in one property, by the set for evaluation; `ends` has for each set its highest and its lowest answers."""
+
+    name: str
+    style: bool
+    within: float
+    mean: float
+    sd: float
+    ends: list[tuple[str, list[tuple[float, Written]], list[tuple[float, Written]]]]
+
+
+def drawn(candidates: pl.DataFrame) -> pl.DataFrame:
+    """All answers, prompt after prompt by a fixed seed, those with enough answers first; `place` counts them within their prompt."""
+    order = np.random.default_rng(0).permutation(candidates.height)
+    shuffled = candidates.sort("candidate_id").with_columns(pl.Series("draw", order, pl.Int64)).sort("draw")
+    turn = pl.int_range(pl.len()).over("prompt_id", "model", "view", "temperature")
+    in_turn = shuffled.with_columns(turn.alias("turn")).sort("turn", "draw")
+    placed = in_turn.with_columns(pl.int_range(pl.len()).over("prompt_id").alias("place"))
+    return placed.sort(pl.len().over("prompt_id") < EACH, pl.col("draw").min().over("prompt_id"), "place")
+
+
+def written(data: Dataset) -> list[tuple[str, list[Written]]]:
+    """Prompts, each with its answers."""
+    few = drawn(data.candidates).filter(pl.col("place") < EACH)
+    chosen = few["prompt_id"].unique(maintain_order=True).head(PROMPTS).to_list()
+    texts = dict(data.prompts.filter(pl.col("prompt_id").is_in(chosen)).select("prompt_id", "text").iter_rows())
+    return [(texts[one], [_written(row) for row in few.filter(pl.col("prompt_id") == one).iter_rows(named=True)]) for one in chosen]
+
+
+def properties(data: Dataset) -> dict[str, Any]:
+    """Every property over an even sample of the answers."""
+    sample = drawn(data.candidates).filter(pl.col("place") < OF_A_PROMPT).head(SCORED)
+    if sample.is_empty():
+        return {"of": 0, "rows": []}
+    answers = [_written(row) for row in sample.iter_rows(named=True)]
+    scores = {name: score(name, [answer.text[:LONGEST] for answer in answers]).astype(np.float64) for name in SETS}
+    rows = []
+    for column, name in enumerate(PROPERTIES):
+        values = scores["held_out"][:, column]
+        between, within = components(sample.select("prompt_id", pl.Series("score", values)), "prompt_id", "score")
+        ends = []
+        for each, found in scores.items():
+            ranked = [(float(found[i, column]), answers[i]) for i in np.argsort(-found[:, column], kind="stable")]
+            low = ranked[ENDS:][-ENDS:][::-1]  # no answer at both ends
+            ends.append((each, ranked[:ENDS], low))
+        share = within / (between + within) if between + within else float("nan")
+        rows.append(Property(name, name in STYLE, share, float(values.mean()), float(values.std()), ends))
+    return {"of": len(answers), "rows": rows}
+
+
+def _written(row: dict[str, Any]) -> Written:
+    temperature = None if row["temperature"] is None else f"temperature {row['temperature']:g}"
+    return Written(row["text"], SEPARATOR.join(part for part in (row["model"], row["view"], temperature) if part))
