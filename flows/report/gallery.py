@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from prefloom.flows.dataset.population import components
-from prefloom.flows.dataset.statistics import SEPARATOR, Dataset
+from prefloom.flows.dataset.statistics import SEPARATOR, Dataset, Floats
 from prefloom.flows.engines.scorers import PROPERTIES, SETS, STYLE, score
 
 PROMPTS, EACH = 5, 4  # shown in full
@@ -33,15 +33,23 @@ class Written:
 
 
 @dataclass(frozen=True)
+class End:
+    """One of the highest or lowest answers by a set of scorers, and how many have the very same score: a word list gives many a zero."""
+
+    score: float
+    ties: int
+    answer: Written
+
+
+@dataclass(frozen=True)
 class Property:
-    """How the answers differ in one property, by the set for evaluation; `ends` has for each set its highest and its lowest answers."""
+    """How the answers differ in one property, by the set for evaluation; `ends` has for each set its highest and then its lowest."""
 
     name: str
-    style: bool
     within: float
     mean: float
     sd: float
-    ends: list[tuple[str, list[tuple[float, Written]], list[tuple[float, Written]]]]
+    ends: list[tuple[str, list[End]]]
 
 
 def drawn(candidates: pl.DataFrame) -> pl.DataFrame:
@@ -68,19 +76,29 @@ def properties(data: Dataset) -> dict[str, Any]:
     if sample.is_empty():
         return {"of": 0, "rows": []}
     answers = [_written(row) for row in sample.iter_rows(named=True)]
+    prompts = sample["prompt_id"].to_list()
     scores = {name: score(name, [answer.text[:LONGEST] for answer in answers]).astype(np.float64) for name in SETS}
     rows = []
     for column, name in enumerate(PROPERTIES):
         values = scores["held_out"][:, column]
         between, within = components(sample.select("prompt_id", pl.Series("score", values)), "prompt_id", "score")
-        ends = []
-        for each, found in scores.items():
-            ranked = [(float(found[i, column]), answers[i]) for i in np.argsort(-found[:, column], kind="stable")]
-            low = ranked[ENDS:][-ENDS:][::-1]  # no answer at both ends
-            ends.append((each, ranked[:ENDS], low))
         share = within / (between + within) if between + within else float("nan")
-        rows.append(Property(name, name in STYLE, share, float(values.mean()), float(values.std()), ends))
-    return {"of": len(answers), "rows": rows}
+        ends = [(each, _ends(found[:, column], answers, prompts)) for each, found in scores.items()]
+        rows.append(Property(name, share, round(float(values.mean()), 2) + 0.0, float(values.std()), ends))
+    return {"of": len(answers), "rows": rows, "styles": len(STYLE)}
+
+
+def _ends(values: Floats, answers: list[Written], prompts: list[str]) -> list[End]:
+    """The highest answers and the lowest, each of another prompt: one prompt for slogans would be every highest and every lowest."""
+    order = np.argsort(-values, kind="stable").tolist()
+    shown: list[int] = []
+    for ranked in (order, order[::-1]):
+        first: dict[str, int] = {}
+        for i in ranked:
+            if i not in shown:
+                first.setdefault(prompts[i], i)
+        shown += list(first.values())[:ENDS]
+    return [End(float(values[i]), int((values == values[i]).sum()), answers[i]) for i in shown]
 
 
 def _written(row: dict[str, Any]) -> Written:
