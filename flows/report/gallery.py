@@ -9,19 +9,23 @@ is called on these answers. Scores are of texts alone (flows/engines/scorers): n
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from prefloom.flows.dataset.population import components
 from prefloom.flows.dataset.statistics import SEPARATOR, Dataset, Floats
-from prefloom.flows.engines.scorers import PROPERTIES, SETS, STYLE, score
+from prefloom.flows.engines.scorers import PROPERTIES, SETS, STYLE, Set, score
 
 PROMPTS, EACH = 5, 4  # shown in full
 SCORED, OF_A_PROMPT = 400, 8  # answers whose properties are measured: a second or two
 ENDS = 2  # highest and lowest answers shown
-LONGEST = 20_000  # characters that are scored: a file's one answer of many megabytes would hold up the page
+PASSAGE = 200  # characters of an answer at an end
+# A file's one answer of many megabytes must not hold up the page: characters that are scored, and that are searched for a passage.
+LONGEST, SEARCHED = 20_000, 5_000
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class End:
     score: float
     ties: int
     answer: Written
+    passage: str  # from where a high one has most of the property on; from its beginning, a low one
 
 
 @dataclass(frozen=True)
@@ -83,22 +88,37 @@ def properties(data: Dataset) -> dict[str, Any]:
         values = scores["held_out"][:, column]
         between, within = components(sample.select("prompt_id", pl.Series("score", values)), "prompt_id", "score")
         share = within / (between + within) if between + within else float("nan")
-        ends = [(each, _ends(found[:, column], answers, prompts)) for each, found in scores.items()]
+        ends = [(each, _ends(each, column, found[:, column], answers, prompts)) for each, found in scores.items()]
         rows.append(Property(name, share, round(float(values.mean()), 2) + 0.0, float(values.std()), ends))
     return {"of": len(answers), "rows": rows, "styles": len(STYLE)}
 
 
-def _ends(values: Floats, answers: list[Written], prompts: list[str]) -> list[End]:
+def _ends(name: Set, column: int, values: Floats, answers: list[Written], prompts: list[str]) -> list[End]:
     """The highest answers and the lowest, each of another prompt: one prompt for slogans would be every highest and every lowest."""
     order = np.argsort(-values, kind="stable").tolist()
-    shown: list[int] = []
-    for ranked in (order, order[::-1]):
+    ends: dict[int, str] = {}
+    for ranked, high in ((order, True), (order[::-1], False)):
         first: dict[str, int] = {}
         for i in ranked:
-            if i not in shown:
+            if i not in ends:
                 first.setdefault(prompts[i], i)
-        shown += list(first.values())[:ENDS]
-    return [End(float(values[i]), int((values == values[i]).sum()), answers[i]) for i in shown]
+        ends |= {i: _passage(name, column, answers[i].text) if high else answers[i].text for i in list(first.values())[:ENDS]}
+    return [End(float(values[i]), int((values == values[i]).sum()), answers[i], passage) for i, passage in ends.items()]
+
+
+def _passage(name: Set, column: int, text: str) -> str:
+    """The text from where it has most of a property on: what makes an answer an extreme is seldom in its first words."""
+    starts, scores = _passages(name, text)
+    start = starts[int(np.argmax(scores[:, column]))]
+    return f"… {text[start:]}" if start else text
+
+
+@lru_cache(maxsize=1024)
+def _passages(name: Set, text: str) -> tuple[list[int], NDArray[np.float32]]:
+    """Where passages of a text start, at words, and their scores."""
+    steps = range(0, max(1, min(len(text), SEARCHED) - PASSAGE + 1), PASSAGE // 2)
+    starts = [text.find(" ", step, step + PASSAGE // 2) + 1 if step else 0 for step in steps]
+    return starts, score(name, [text[start : start + PASSAGE] for start in starts])
 
 
 def _written(row: dict[str, Any]) -> Written:
