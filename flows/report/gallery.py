@@ -54,7 +54,7 @@ class Property:
     within: float
     mean: float
     sd: float
-    ends: list[tuple[str, list[End]]]
+    ends: list[tuple[Set, list[End]]]
 
 
 def drawn(candidates: pl.DataFrame) -> pl.DataFrame:
