@@ -27,6 +27,7 @@ from prefloom.flows.engines.society.data import load
 
 _GOOD = re.compile(r"\b(?:positive|favourable|favorable|enthusiastic|praise|praising|fan|loves?|recommend)\b")
 _BAD = re.compile(r"\b(?:negative|critical|harsh|unfavourable|scathing|dislikes?|hates?|disappointed)\b")
+_FORMALITY, _HUMOUR = STYLE.index("formality"), STYLE.index("humour")
 _VIEW_PULL = 1.3  # how far a view of strength 1 moves a habit
 
 
@@ -37,15 +38,17 @@ def respond(task: str, view: str | None, request: Request, character: str) -> st
     warm = min(request.temperature, 2.0)
     style = np.array([member["writes"].get(name, 0.0) for name in PROPERTIES])
     if view:
-        style = style + _VIEW_PULL * reader.lean(view)
+        asked = reader.lean(view)
+        style = style + _VIEW_PULL * asked
+        if asked[_FORMALITY] > 0 and asked[_HUMOUR] <= 0:
+            style[_HUMOUR] -= _VIEW_PULL  # who is asked to be formal does not joke
     style = style + 0.45 * warm * np.array([dice.gauss(0, 1) for _ in PROPERTIES])
     subject = about(task)
     choose = _Chooser(f"{character}/{task[:500]}", dice, warm)
     said = voice.Said(*_content(subject, style, view or "", task, member, choose))
     wishes = {name: float(style[place]) for place, name in enumerate(STYLE)}
-    return voice.speak(
-        said, wishes, voice.topic(task, subject.name if subject.kind in ("concept", "work") else ""), float(member["quality"]), dice
-    )
+    name = voice.topic(task, subject.name if subject.kind in ("concept", "work") else "")
+    return voice.speak(said, wishes, name, float(member["quality"]), (view or "")[:2000], dice)
 
 
 class _Chooser:
@@ -92,8 +95,8 @@ def _content(
     if not own:
         own = choose.rank(entry["values"][ranked[2]])
     strong = max(values) > 0.5
-    count = min(len(own), max(1, round(wanted * (0.35 if strong else 0.65))))
-    lines = own[:count] + side[: max(1, wanted - count)]
+    count = min(len(own), max(1, round(wanted * (0.5 if strong else 0.8))))
+    lines = own[:count] + side[: wanted - count if strong or not own else 1]
     return lines, own[count : count + 2], []
 
 

@@ -25,7 +25,12 @@ _SHORT_FORMS = (
 # Only words that can stand in for each other wherever they occur in data/society/.
 _LOFTY = {"shows": "demonstrates", "needs": "requires", "many": "numerous", "because": "since", "gets": "obtains", "gives": "provides"}
 _LOFTY |= {"whole": "entire", "big": "considerable", "buys": "acquires", "helps": "assists", "starts": "commences", "lets": "permits"}
-_HOMELY = {"requires": "needs", "obtain": "get", "numerous": "many", "approximately": "about", "therefore": "so", "purchase": "buy"}
+_HOMELY = {"requires": "needs", "obtain": "get", "numerous": "many", "approximately": "about", "purchase": "buy"}
+_LAYOUTS = {
+    "prose": re.compile(r"\b(?:prose|paragraphs?|no (?:lists?|bullets?)|without lists?|letter|story)\b", re.IGNORECASE),
+    "numbers": re.compile(r"\b(?:number(?:ed|s)|steps?|step-by-step|ranked)\b", re.IGNORECASE),
+    "bullets": re.compile(r"\b(?:bullets?|bulleted|bullet points?|checklist|lists?)\b", re.IGNORECASE),
+}
 _STOP_WORDS = frozenset(load("voice.yaml")["stop_words"].split())
 
 
@@ -54,17 +59,18 @@ class _Bank:
         return filled[:1].upper() + filled[1:]
 
 
-def speak(said: Said, wishes: Mapping[str, float], subject: str, quality: float, dice: random.Random) -> str:
-    """The text of an answer."""
+def speak(said: Said, wishes: Mapping[str, float], subject: str, quality: float, view: str, dice: random.Random) -> str:
+    """The text of an answer. What a view says of its layout is done to the letter, most of the time."""
     bank = _Bank(dice, subject)
     weights = {name: math.exp(1.2 * wishes[style]) for name, style in (("warm", "warmth"), ("formal", "formality"), ("playful", "humour"))}
     weights["plain"] = 1.5
     said = Said(*([line.replace("{topic}", subject) for line in part] for part in said))
     lines = _spoil(said.lines, quality, wishes["diversity"], bank, dice)
     body = _dress(lines, said, wishes, bank, dice)
-    opener = bank.take("openers_" + _voice(weights, dice)) if dice.random() < 0.7 + 0.3 * wishes["length"] else ""
-    closer = bank.take("closers_" + _voice(weights, dice)) if dice.random() < 0.45 + 0.3 * wishes["length"] else ""
-    text = _lay_out(opener, body, closer, wishes, bank, dice)
+    opener = bank.take("openers_" + _voice(weights, dice)) if dice.random() < 0.5 + 0.3 * wishes["length"] else ""
+    closer = bank.take("closers_" + _voice(weights, dice)) if dice.random() < 0.3 + 0.3 * wishes["length"] else ""
+    layout = next((name for name, pattern in _LAYOUTS.items() if pattern.search(view)), "") if dice.random() < 0.5 + quality / 2 else ""
+    text = _lay_out(opener, body, closer, wishes, layout, bank, dice)
     return _reword(text, wishes, dice)
 
 
@@ -107,12 +113,15 @@ def _dress(lines: Sequence[str], said: Said, wishes: Mapping[str, float], bank: 
     for place, line in enumerate(lines):
         parts = [_join(line, wishes, bank, dice) if place else line]
         if examples and dice.random() < _often(wishes["examples"] + 0.3):
-            parts.append(dice.choice(("For example, ", "For instance, ", "An example: ", "")) + _lower(examples.pop(0)))
+            example = examples.pop(0)
+            said_so = dice.random() < 0.5 and example != _lower(example)
+            parts.append(dice.choice(("For example, ", "For instance, ")) + _lower(example) if said_so else example)
         if jokes and dice.random() < _often(wishes["humour"]):
             parts.append(jokes.pop(0))
-        for name, wish in extras:
-            if dice.random() < 0.55 * _often(wish):
-                parts.append(bank.take(name))
+        # One at most: a line buried in asides reads as if cards had been drawn.
+        likely = [0.5 * _often(wish) for _, wish in extras]
+        if dice.random() < min(sum(likely), 0.6):
+            parts.append(bank.take(dice.choices([name for name, _ in extras], likely)[0]))
         body.append(" ".join(part[:1].upper() + part[1:] for part in parts if part))
     return body
 
@@ -128,7 +137,7 @@ def _join(line: str, wishes: Mapping[str, float], bank: _Bank, dice: random.Rand
         return line
     if wishes["hedging"] > 0.3 and chance < 0.15 + 0.1 * wishes["hedging"]:
         return f"{bank.take('hedge_words') or 'Perhaps'}, {_lower(line)}"
-    if chance > 0.82:
+    if chance > 0.9:
         word = bank.take("connectives_formal" if wishes["formality"] > 0.4 else "connectives_plain")
         return f"{word}, {_lower(line)}" if word else line
     return line
@@ -139,15 +148,17 @@ def _lower(line: str) -> str:
     return line[:1].lower() + line[1:] if line.split(" ", 1)[0].rstrip(",").lower() in common_words() else line
 
 
-def _lay_out(opener: str, body: list[str], closer: str, wishes: Mapping[str, float], bank: _Bank, dice: random.Random) -> str:
+def _lay_out(opener: str, body: list[str], closer: str, wishes: Mapping[str, float], layout: str, bank: _Bank, dice: random.Random) -> str:
     shape = wishes["structure"] + 0.3 * dice.gauss(0, 1)
+    if layout:
+        shape = min(shape, 0.0) if layout == "prose" else max(shape, 1.0)
     if shape > 0.55 and len(body) > 1:
         if shape > 1.3 and len(body) > 3:
             half = len(body) // 2
             mark = dice.choice(("## {}", "**{}**"))
-            blocks = [mark.format(bank.take("headings")) + "\n\n" + _items(part, dice) for part in (body[:half], body[half:])]
+            blocks = [mark.format(bank.take("headings")) + "\n\n" + _items(part, layout, dice) for part in (body[:half], body[half:])]
             return "\n\n".join(part for part in [opener, *blocks, closer] if part)
-        return "\n\n".join(part for part in [opener, _items(body, dice), closer] if part)
+        return "\n\n".join(part for part in [opener, _items(body, layout, dice), closer] if part)
     if wishes["readability"] < -0.5:
         body = _chain(body, dice)
     flow = [part for part in [opener, *body, closer] if part]
@@ -155,8 +166,8 @@ def _lay_out(opener: str, body: list[str], closer: str, wishes: Mapping[str, flo
     return "\n\n".join(" ".join(flow[start : start + size]) for start in range(0, len(flow), size))
 
 
-def _items(lines: Sequence[str], dice: random.Random) -> str:
-    mark = dice.choice(("- ", "* ", "1"))
+def _items(lines: Sequence[str], layout: str, dice: random.Random) -> str:
+    mark = {"numbers": "1", "bullets": "- "}.get(layout) or dice.choice(("- ", "* ", "1"))
     return "\n".join(f"{place}. {line}" if mark == "1" else mark + line for place, line in enumerate(lines, 1))
 
 
