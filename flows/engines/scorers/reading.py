@@ -23,7 +23,7 @@ _VOWELS = re.compile(r"[aeiouy]+")
 _GRAVE = re.compile(r"(?:tion|sion|ment|ance|ence|ency|ity|ism|ology|tive|ous|ical|ible|able|ize|ise|ify)(?:s|d|ly)?$")
 _IDEA = re.compile(r"(?:tion|sion|ment|ness|ity|ance|ence|ency|ism|ology|ship|hood|acy|dom)s?$|(?:ical|ive|ual|ial)(?:ly)?$")
 _NUMBER = re.compile(r"\b\d+(?:[.,/]\d+)*")
-_STRETCHED = re.compile(r"([a-z])\1{2,6}|!\?|\?!|!{2,9}|\.{3}|…")
+_STRETCHED = re.compile(r"(?!iii|www)([a-z])\1{2,6}|!\?|\?!|!{2,9}|\.{3}|…")
 _SMILE = re.compile("[\U0001f300-\U0001faff☀-➿]|[:;]-?[)DP](?!\\w)")
 _ENDS_ASKING = re.compile(r"\?[\"”')*_]*\s*$")
 _ASKS = re.compile(r"(?:wh(?:o|om|ose|at|ich|en|ere|y)|how|is|are|do|does|did|can|could|would|will|should|have|has)$")
@@ -48,6 +48,7 @@ def measure(text: str) -> dict[str, float]:
     size = len(terms) + _CALM
     said = _said(sentences)
     grave = sum(map(_grave, terms)) / size
+    clipped = sum("'" in term or "’" in term for term in terms)
     cried = sum(part.text.rstrip("\"' *)").endswith("!") for part in sentences)
     odd = min(len(_STRETCHED.findall(text.lower())), 8) + min(len(_SMILE.findall(text)), 8)
     found = {
@@ -59,9 +60,9 @@ def measure(text: str) -> dict[str, float]:
         "hedging": said["hedges"] / size,
         # Kind words, and more of them where somebody is spoken to or it ends in an exclamation: VADER's idea (Hutto & Gilbert 2014).
         "warmth": math.sqrt((said["kind"] + 0.1 * said["spoken"] + 0.3 * cried) / size) - 0.25 * grave,
-        # Playful words, stretched sounds, smileys, pile-ups of marks; Latinate endings speak against it.
-        "humour": math.sqrt((said["play"] + 0.1 * said["casual"] + 0.5 * cried + 0.4 * odd) / size) - 0.3 * grave,
-        "formality": _formality(said, terms, cried + odd),
+        # Playful words, stretched sounds, smileys, pile-ups of marks, and a little for a casual voice; Latinate endings speak against it.
+        "humour": math.sqrt((said["play"] + 0.1 * (said["casual"] + clipped) + 0.5 * cried + 0.4 * odd) / size) - 0.3 * grave,
+        "formality": _formality(said, terms, clipped + cried + odd),
         "concreteness": _concreteness(text, said, terms),
         "address": _address(sentences),
         "questions": _questions(parts, len(sentences)),
@@ -119,7 +120,7 @@ def _formality(said: Mapping[str, float], terms: list[str], marks: int) -> float
     endings and stiff connectives against apostrophes, exclamations and casual words (as in Pavlick & Tetreault 2016).
     """
     grave = said["nominal"] + sum(map(_grave, terms)) + said["stiff"]
-    light = said["verbal"] + 3 * said["casual"] + 2 * sum("'" in term or "’" in term for term in terms) + 2 * marks
+    light = said["verbal"] + 3 * said["casual"] + 2 * marks
     return (grave - light) / (len(terms) + _CALM)
 
 
