@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-_TERM = re.compile(r"e\.g\.|[a-z]+(?:['’][a-z]+)*")
+_TERM = re.compile(r"e\.g\.|[a-z]+(?:'[a-z]+)*")
 _CUT = re.compile(r"(?<=[.!?;:])[\"”')*]*\s+|\n+")
 _VOWELS = re.compile(r"[aeiouy]+")
 _GRAVE = re.compile(r"(?:tion|sion|ment|ance|ence|ency|ity|ism|ology|tive|ous|ical|ible|able|ize|ise|ify)(?:s|d|ly)?$")
@@ -42,41 +42,45 @@ class _Sentence(NamedTuple):
 
 def measure(text: str) -> dict[str, float]:
     """All properties by name."""
+    text = text.replace("’", "'")
     parts = [_Sentence(part.strip(), [term[:_LONGEST] for term in _TERM.findall(part.lower())]) for part in _CUT.split(text) if part]
     sentences = [part for part in parts if part.terms]
     terms = [term for part in sentences for term in part.terms]
     size = len(terms) + _CALM
-    said = _said(sentences)
-    grave = sum(map(_grave, terms)) / size
-    clipped = sum("'" in term or "’" in term for term in terms)
+    counts = Counter(terms)
+    said = _said(counts, sentences)
+    grave = sum(count for term, count in counts.items() if _grave(term))
+    clipped = sum(count for term, count in counts.items() if "'" in term)
     cried = sum(part.text.rstrip("\"' *)").endswith("!") for part in sentences)
     odd = min(len(_STRETCHED.findall(text.lower())), 8) + min(len(_SMILE.findall(text)), 8)
     found = {
         # Groups of vowels: how long it takes to say.
-        "length": math.log1p(sum(map(_spoken, terms))),
+        "length": math.log1p(sum(count * _spoken(term) for term, count in counts.items())),
         "readability": _readability(terms, len(sentences)),
         "structure": _structure(text),
         # Hedges after Hyland (1998).
         "hedging": said["hedges"] / size,
         # Kind words, and more of them where somebody is spoken to or it ends in an exclamation: VADER's idea (Hutto & Gilbert 2014).
-        "warmth": math.sqrt((said["kind"] + 0.1 * said["spoken"] + 0.3 * cried) / size) - 0.25 * grave,
+        "warmth": math.sqrt((said["kind"] + 0.1 * said["spoken"] + 0.3 * cried) / size) - 0.25 * grave / size,
         # Playful words, stretched sounds, smileys, pile-ups of marks, and a little for a casual voice; Latinate endings speak against it.
-        "humour": math.sqrt((said["play"] + 0.1 * (said["casual"] + clipped) + 0.5 * cried + 0.4 * odd) / size) - 0.3 * grave,
-        "formality": _formality(said, terms, clipped + cried + odd),
-        "concreteness": _concreteness(text, said, terms),
+        "humour": math.sqrt((said["play"] + 0.1 * (said["casual"] + clipped) + 0.5 * cried + 0.4 * odd) / size) - 0.3 * grave / size,
+        # Little words that come with nouns against those that come with verbs (Biber 1988: informational or involved), besides Latinate
+        # endings and stiff connectives against apostrophes, exclamations and casual words (as in Pavlick & Tetreault 2016).
+        "formality": (said["nominal"] + said["stiff"] + grave - said["verbal"] - 3 * said["casual"] - 2 * (clipped + cried + odd)) / size,
+        "concreteness": _concreteness(text, said["things"], counts, len(terms)),
         "address": _address(sentences),
         "questions": _questions(parts, len(sentences)),
-        "diversity": _diversity(terms),
+        "diversity": _diversity(counts, len(terms)),
         # Phrases that bring in an instance.
         "examples": math.sqrt(said["instances"] / (size + _CALM)),
     }
     return found | {value: math.sqrt(said[value] / size) for value in _lexicon()["values"]}
 
 
-def _said(sentences: list[_Sentence]) -> Mapping[str, float]:
+def _said(counts: Mapping[str, int], sentences: list[_Sentence]) -> Mapping[str, float]:
     """How much the words, and pairs of words in a sentence, bear on each topic."""
     stems = _stems()
-    seen = Counter(term for part in sentences for term in part.terms)
+    seen = Counter(counts)
     seen.update(pair for part in sentences for pair in map("{}-{}".format, part.terms, part.terms[1:]) if pair in stems)
     found = dict.fromkeys((*_lexicon()["values"], *_lexicon()["style"]), 0.0)
     for term, count in seen.items():
@@ -114,20 +118,10 @@ def _structure(text: str) -> float:
     return math.sqrt(min(marked, 60.0)) * (1 + 0.15 * len(kinds))
 
 
-def _formality(said: Mapping[str, float], terms: list[str], marks: int) -> float:
-    """Little words that come with nouns against those that come with verbs (Biber 1988: informational or involved), besides Latinate
-
-    endings and stiff connectives against apostrophes, exclamations and casual words (as in Pavlick & Tetreault 2016).
-    """
-    grave = said["nominal"] + sum(map(_grave, terms)) + said["stiff"]
-    light = said["verbal"] + 3 * said["casual"] + 2 * marks
-    return (grave - light) / (len(terms) + _CALM)
-
-
-def _concreteness(text: str, said: Mapping[str, float], terms: list[str]) -> float:
+def _concreteness(text: str, things: float, counts: Mapping[str, int], size: int) -> float:
     """Stems of things and numbers against endings of ideas: concrete words are short and seldom derived (Reilly & Kean 2007)."""
-    things = said["things"] + 0.25 * min(len(_NUMBER.findall(text)), len(terms) // 8)
-    return (things - 0.6 * sum(_is_idea(term) for term in terms)) / (len(terms) + 30)
+    ideas = sum(count for term, count in counts.items() if _is_idea(term))
+    return (things + 0.25 * min(len(_NUMBER.findall(text)), size // 8) - 0.6 * ideas) / (size + _CALM)
 
 
 def _address(sentences: list[_Sentence]) -> float:
@@ -147,14 +141,13 @@ def _questions(parts: list[_Sentence], sentences: int) -> float:
     return math.sqrt(asked / (sentences + _MORE))
 
 
-def _diversity(terms: list[str]) -> float:
+def _diversity(counts: Mapping[str, int], size: int) -> float:
     """Yule's K (1944) with its sign turned, on a logarithmic scale: how rarely two words drawn at random are the same."""
-    size = len(terms)
     if not size:
         return _ORDINARY
-    repeats = sum(count * (count - 1) for count in Counter(terms).values())
+    repeats = sum(count * (count - 1) for count in counts.values())
     # A second term: words that come once, which K hardly sees (Honoré's idea, 1979).
-    once = sum(count == 1 for count in Counter(terms).values())
+    once = sum(count == 1 for count in counts.values())
     value = -math.log(10_000 * (repeats + 1) / (size * size) + 10) + 2.0 * once / (math.pow(size, 0.85) + 1)
     return (size * value + 60 * _ORDINARY) / (size + 60)
 
@@ -165,7 +158,6 @@ def _bears(term: str) -> Mapping[str, float]:
     stems, found = _stems(), dict[str, float]()
     if "-" in term:
         return stems[term]
-    term = term.replace("’", "'")
     for end in range(2, min(len(term), 14) + 1):
         found |= stems.get(term[:end], {})
     return found | stems.get(term + ".", {})
