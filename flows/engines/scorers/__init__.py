@@ -3,7 +3,7 @@
     score("truth", ["Save money: repair it.", "Buy a new one!"])[:, PROPERTIES.index("thrift")]   ->  [3.6, 2.1]
 
     truth      what planted tastes are made of           word lists and counts (truth.py)
-    reading    what simulated judges read with           stems and endings, sentence by sentence (reading.py)
+    reading    what simulated judges read with           stems and endings (reading.py)
     held_out   what only evaluation reads with           letters, marks, and words near to a few others (held_out.py)
 
 A score is in standard deviations of real answers (data/society/scorers.yaml), drawn into (-4, 4) and rounded to four digits, so that it is
