@@ -104,6 +104,7 @@ def load(reference: str) -> PromptTemplate:
 def _compile(body: str) -> Template | str:
     """A message without variables is rendered once and for all: half of what a judge is told never changes."""
     template = _environment.from_string(body)
+    template.globals = dict(template.globals)  # jinja copies them at every rendering, out of its ChainMap slowly
     return template if meta.find_undeclared_variables(_environment.parse(body)) else template.render()
 
 
