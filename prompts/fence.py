@@ -11,7 +11,7 @@ import hashlib
 import re
 from functools import lru_cache
 
-_OPEN = re.compile(r"<([a-z][a-z-]*-[0-9a-f]{12})>\n")
+_OPEN = re.compile(r"<([a-z][a-z-]*?-[0-9a-f]{12})>\n")
 _DIGITS = 13  # characters of a tag after its name
 
 

@@ -75,21 +75,25 @@ def variance_shares(data: Dataset) -> tuple[float, float, float]:
     One-way analysis of variance over comparisons with unequal group sizes; a label's `bias`, less its mean, is half the difference of two
     readings that should be equal, so its variance is the noise in a mean of two.
     """
-    nothing = (float("nan"),) * 3
-    margin = pl.col("margin")
-    grouped = data.labels.group_by("comparison_id").agg(pl.len().alias("n"), margin.mean().alias("mean"), margin.var().alias("var"))
-    grouped = grouped.filter(pl.col("n") > 1).sort("comparison_id")
+    between, within = components(data.labels, "comparison_id", "margin")
+    spread = data.labels["bias"].var()
+    noise = min(within, float(spread) if isinstance(spread, float) else 0.0)
+    total = between + within
+    return (between / total, (within - noise) / total, noise / total) if total > 0 else (float("nan"),) * 3
+
+
+def components(frame: pl.DataFrame, group: str, value: str) -> tuple[float, float]:
+    """Variance between groups and within them, by one-way analysis of variance with unequal sizes; nan without two groups of two."""
+    of = pl.col(value)
+    grouped = frame.group_by(group).agg(pl.len().alias("n"), of.mean().alias("mean"), of.var().alias("var"))
+    grouped = grouped.filter(pl.col("n") > 1).sort(group)
     if grouped.height < 2:
-        return nothing
+        return float("nan"), float("nan")
     n, mean, variance = (grouped[name].to_numpy().astype(np.float64) for name in ("n", "mean", "var"))
     within = float((variance * (n - 1)).sum() / (n - 1).sum())
     grand = float((mean * n).sum() / n.sum())
     size = (n.sum() - (n**2).sum() / n.sum()) / (len(n) - 1)
-    between = max(0.0, float((((mean - grand) ** 2 * n).sum() / (len(n) - 1) - within) / size))
-    spread = data.labels["bias"].var()
-    noise = min(within, float(spread) if isinstance(spread, float) else 0.0)
-    total = between + within
-    return (between / total, (within - noise) / total, noise / total) if total else nothing
+    return max(0.0, float((((mean - grand) ** 2 * n).sum() / (len(n) - 1) - within) / size)), within
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from prefloom.flows.dataset import executions, manifest, population, statistics
 from prefloom.flows.dataset.run import RECIPE, Run
 from prefloom.flows.dataset.store import Store
-from prefloom.flows.report import audit, sections
+from prefloom.flows.report import audit, gallery, sections
 from prefloom.flows.report.samples import choose
 from prefloom.schemas.recipe import Price
 from prefloom.schemas.texts import short, visible
@@ -41,7 +41,14 @@ def render(store: Store) -> str:
     agreement = population.matrix(votes)
     folder = files("prefloom.flows.report")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"shown": shown, "pct": percent, "num": number, "money": money, "n": lambda value: f"{value:,}"}
+    environment.filters |= {
+        "shown": shown,
+        "pct": percent,
+        "num": number,
+        "money": money,
+        "n": lambda value: f"{value:,}",
+        "excerpt": excerpt,
+    }
     template = environment.from_string((folder / "page.html").read_text(encoding="utf-8"))
     return template.render(
         css=Markup((folder / "style.css").read_text(encoding="utf-8")),  # noqa: S704 - our own file
@@ -53,6 +60,8 @@ def render(store: Store) -> str:
         orders=sections.orders(data),
         people=sections.people(data, votes, agreement),
         answers=sections.answers(data, agreement),
+        written=gallery.written(data),
+        properties=gallery.properties(data),
         samples=choose(data),
         baselines=sections.baselines(data, votes),
         audit=audit.section(store, environment),
@@ -64,6 +73,11 @@ def render(store: Store) -> str:
 def shown(text: object, longest: int = LONGEST) -> str:
     """Untrusted text for a reader: visible characters, cut, with its length named."""
     return visible(short(str(text), longest))
+
+
+def excerpt(text: str, longest: int = gallery.PASSAGE) -> str:
+    """The beginning of untrusted text, where its length is told elsewhere."""
+    return visible(text if len(text) <= longest else f"{text[:longest].rstrip()} …")
 
 
 def percent(value: float, digits: int = 0) -> str:

@@ -3,11 +3,11 @@
     python -m tests.benchmarks.calibration            what the frozen constants give on the reference
     python -m tests.benchmarks.calibration --fit      constants that meet the targets, as YAML for data/society/judges.yaml
 
-Reference: 120 people of the preset `fspo-like`, 80 shipped prompts, answers by four members in two views, all pairs of six of them.
+Reference: 120 people of the preset `fspo-like`, every taste told, 80 shipped prompts, answers by four members in two views, pairs of six.
 Targets for `small`: 56.7 % right when each order is decided alone, 73.1 % when the log-odds of both orders are averaged before deciding
-(arXiv 2503.03064 on small judges, by its authors' summary, read second-hand); the same at every φ. `good` has a quarter of the error
-variance
-that `small` has and a third of its position bias: a choice of ours.
+(arXiv 2503.03064 on small judges, by its authors' summary, read second-hand); the same at every φ. Every taste is told there, so that
+errors are the judge's and not what a description leaves open. `good` has a quarter of the error variance that `small` has and a third of
+its position bias: a choice of ours.
 """
 
 import argparse
@@ -37,7 +37,7 @@ TEMPLATES = ("judge/pairwise", "judge/choice", "judge/reader")
 PHIS = (0.25, 0.65, 0.9)
 SINGLE, AVERAGED = 0.567, 0.731
 SILENT = {"S": 0.0, "T": 0.0, "e": 0.0}
-ONES = {"S": 1.0, "T": 1.0, "e": 1.0, "B": 1.0, "overlap": 0.15}
+ONES = {"S": 1.0, "T": 1.0, "e": 1.0, "overlap": 0.15}
 
 
 @dataclass
@@ -53,7 +53,7 @@ class Reference:
 
 def reference(people: int = 120, prompts: int = 80, each: int = 40, seed: int = 1) -> Reference:
     """Every person is asked about `each` pairs."""
-    found = plant("fspo-like", people, seed)
+    found = plant("fspo-like", people, seed, stated=1.0)
     seeds = (files("prefloom.data") / "seeds" / "prompts.jsonl").read_text().splitlines()
     tasks = [orjson.loads(line)["text"] for line in seeds][:: max(1, len(seeds) // prompts)][:prompts]
     pairs = []
@@ -72,8 +72,8 @@ def reference(people: int = 120, prompts: int = 80, each: int = 40, seed: int = 
     return Reference(found, pairs, asked, gaps / gaps.std(), float(gaps.std()))
 
 
-def reads(known: Reference, judge: Judge, name: str) -> tuple[Floats, Floats]:
-    """Log-odds of the one answer, read first and read second, under a template."""
+def reads(known: Reference, judge: Judge, name: str, tail: str = "") -> tuple[Floats, Floats]:
+    """Log-odds of the one answer, read first and read second, under a template with a `tail` to its words."""
     both = []
     for swapped in (False, True):
         asked = []
@@ -82,7 +82,7 @@ def reads(known: Reference, judge: Judge, name: str) -> tuple[Floats, Floats]:
             first, second = (other, one) if swapped else (one, other)
             messages = template(name).render(persona=known.people.descriptions[person], prompt=task, first=first, second=second)
             passages, around = apart(messages[-1][1])
-            asked.append(Asked(passages["first"], passages["second"], passages["persona"], messages[0][1] + around))
+            asked.append(Asked(passages["first"], passages["second"], passages["persona"], messages[0][1] + around + tail))
         odds = np.array([verdict.log_odds for start in range(0, len(asked), 512) for verdict in judge.read(asked[start : start + 512])])
         both.append(-odds if swapped else odds)
     return both[0], both[1]
@@ -111,9 +111,6 @@ def fit(known: Reference) -> dict[str, Any]:
     # Scales are in the unit of true gaps, so that S = 1 is an error as large as what is to be read.
     scales = {term: float(np.std(np.stack(list(parts[term].values()))) / known.unit) for term in parts}
     scales = {**scales, "overlap": ONES["overlap"]}
-    position = Judge({**profiles["small"], "slope": 1.0, "first": 0.0, "pair": 1.0, "obeys": 0.0, "gap": 1e9}, SILENT, ONES)
-    ab, ba = reads(known, position, TEMPLATES[0])
-    scales["B"] = float(np.std((ab - ba) / 2))
     scales = {name: round(value, 4) for name, value in scales.items()}
     print("scales", scales, "unit", known.unit, file=sys.stderr)
     units = {term: {name: part / scales[term] for name, part in parts[term].items()} for term in parts}

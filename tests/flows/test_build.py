@@ -243,7 +243,8 @@ def test_ctrl_c_ends_the_build_and_its_server(tmp_path: Path) -> None:
     assert process.stderr is not None
     while "comparisons" not in process.stderr.readline():
         assert process.poll() is None
-    while not list(tmp_path.glob("journal/*judge*/open-*")):
+    while not list(tmp_path.glob("journal/*small*/open-*")):
+        assert process.poll() is None
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)
     rest = process.stderr.read()

@@ -30,12 +30,12 @@ POINTS: list[tuple[str, int]] = [
         for stage, shards in (("personas", 1), ("prompts", 8), ("candidates", 8), ("comparisons", 8), ("judgements", 8))
         for point in (
             *([("journal-torn society_*", 1), ("journal society_*", 2)] if stage == "candidates" else []),
-            *([("journal-torn *good*", 1), ("journal *good*", 3), ("journal-torn *good*", 2)] if stage == "judgements" else []),
+            *([("journal-torn *small*", 1), ("journal *small*", 3), ("journal-torn *small*", 2)] if stage == "judgements" else []),
             *([("write rejected/judgements-*", 1)] if stage == "judgements" else []),
             (f"write {stage}/part-*", min(2, shards)),
             (f"fsynced {stage}/part-*", min(3, shards)),
             (f"renamed {stage}/part-*", 1),
-            *([("write sealed-*", 1), ("fsynced *good*/sealed-*", 1), ("renamed *good*/sealed-*", 1)] if stage == "judgements" else []),
+            *([("write sealed-*", 1), ("fsynced *small*/sealed-*", 1), ("renamed *small*/sealed-*", 1)] if stage == "judgements" else []),
             (f"fsynced {stage}/_stage.json", 1),
         )
     ],

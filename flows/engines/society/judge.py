@@ -10,9 +10,8 @@ S  persistent error, alike in every order and wording: a liking for length, list
 T  error of the wording of the template, by the texts and the person        e  error of the place where an answer stands, the same way
 b  liking for whatever comes first         B  the same by the pair of answers, larger when their gap is small
 
-Every error is a linear function of what the texts say, its weights follow smoothly from the words of template and person; none is keyed
-by the
-request as a whole. φ is the share of S in the variance of S + T + e. Constants: data/society/judges.yaml, calibrated once and frozen.
+Every error is a smooth function of what the texts say, its weights follow smoothly from the words of template and person; none is keyed by
+the request as a whole. φ is the share of S in the variance of S + T + e. Constants: data/society/judges.yaml, calibrated once and frozen.
 """
 
 import hashlib
@@ -34,10 +33,11 @@ from prefloom.flows.engines.society.people import STRENGTHS, block_scale
 
 T = TypeVar("T", bound=Hashable)
 Fill = Literal["stereotype", "persistent", "call"]
-_PEOPLE = len(PROPERTIES) + 48  # entries of Told.features
+_PEOPLE = reader.NOTICED  # entries of Told.features: as many, of a person instead of a text
 _KEPT = 20_000  # texts, and persons per wording, whose reading is kept
 _SHARED = {"length": 0.5, "structure": 0.5, "diversity": 0.4, "formality": 0.3}  # a judge's liking for what looks like work
 _OVERLAP = 0.5
+_PAIR_TURNS = 3.0  # radians by which one standard deviation of a text turns the wave of B
 _TEXT_SHARE, _WORDING_SHARE = 0.55, 0.3  # of S: shared by all persons; of T: the same for all persons
 _ORDERS_PULL = re.compile(
     r"(?:choose|pick|select|prefer|answer with|reply with|respond with|vote for|rate)\s+(?:only\s+)?"
@@ -94,7 +94,6 @@ class Judge:
     ) -> None:
         self.traits = traits
         self._s, self._t, self._e = (noise[name] / scales[name] for name in ("S", "T", "e"))
-        self._pair = self.traits["pair"] / scales["B"]
         self._overlap = scales["overlap"]
         self._fill = fill
         self._texts: dict[str, _Text] = {}
@@ -103,7 +102,12 @@ class Judge:
         for name, weight in _SHARED.items():
             liked[PROPERTIES.index(name)] = weight
         self._liked = liked
-        self._uneven_pairs = normals("judge/pairs", reader.NOTICED) / math.sqrt(reader.NOTICED)
+        self._turns = _PAIR_TURNS * normals("judge/pairs", reader.NOTICED) / math.sqrt(reader.NOTICED)
+
+    def likings(self) -> dict[str, float]:
+        """Log-odds for one standard deviation more of a property, whoever the person is: the shared part of S, as declared."""
+        weight = self.traits["slope"] * self._s * math.sqrt(_TEXT_SHARE)
+        return {name: weight * liked for name, liked in _SHARED.items()}
 
     def read(self, asked: Sequence[Asked]) -> list[Verdict]:
         """A verdict for each; the same whatever else is asked with it."""
@@ -115,7 +119,8 @@ class Judge:
         readers, who = _distinct((one.wording, one.persona) for one in asked)
         persons = [self._person(*reader) for reader in readers]
         seen, noticed = _stack(known, "seen"), _stack(known, "noticed")
-        seen, apart = seen[first] - seen[second], noticed[first] - noticed[second]
+        seen, one, other = seen[first] - seen[second], noticed[first], noticed[second]
+        apart = one - other
         uneven = np.abs(apart) - 0.8  # about the mean of a standard normal number without its sign
         wanted = _stack(persons, "wanted")[who]
         if self._fill == "call":
@@ -126,7 +131,8 @@ class Judge:
         trios = zip(who.tolist(), first.tolist(), second.tolist(), strict=True)
         shared = [(told[p] & words[a]).bit_count() - (told[p] & words[b]).bit_count() for p, a, b in trios]
         error += self._s * math.sqrt(_TEXT_SHARE) * _OVERLAP * self._overlap * np.array(shared)
-        pair = self._pair * (uneven * self._uneven_pairs).sum(axis=1) / (1 + np.abs(gap) / self.traits["gap"])
+        # A wave along the sum of both: the same in either order, and zero in the mean.
+        pair = self.traits["pair"] * math.sqrt(2) * np.cos((one + other) @ self._turns) / (1 + np.abs(gap) / self.traits["gap"])
         pulls = np.array([[_pull(text.orders, letter) for letter in "ab"] for text in known])
         pulled = self.traits["obeys"] * (pulls[first, 0] - pulls[second, 1])
         log_odds = self.traits["slope"] * (gap + error) + self.traits["first"] + pair + pulled
@@ -233,7 +239,9 @@ def _tables(wording: str) -> tuple[Floats, Floats, Floats, Floats]:
 
 @lru_cache(maxsize=1)
 def _misreadings() -> Floats:
-    return normals("judge/misreading", len(PROPERTIES), _PEOPLE)
+    misread = normals("judge/misreading", len(PROPERTIES), _PEOPLE)
+    misread[[PROPERTIES.index(name) for name in _SHARED]] = 0.0  # what is liked for everybody is not misread for somebody
+    return misread
 
 
 @lru_cache(maxsize=1)

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from prefloom.flows.engines.scorers import PROPERTIES, score
-from prefloom.flows.engines.scorers.words import embed
+from prefloom.flows.engines.scorers.words import DIMENSION, embed
 from prefloom.flows.engines.society import utility
-from prefloom.flows.engines.society.chance import Floats
+from prefloom.flows.engines.society.chance import Floats, normals, uniforms
 from prefloom.flows.engines.society.data import load
 
 _END = re.compile(r"[.;!?\n]|, but ")
@@ -29,7 +29,8 @@ _EXACT = re.compile(r"\bWeights: ((?:[+-]\d+\.\d{1,9} ?)+)")
 _LIKENESS = 2.0  # strength of a guess by likeness alone
 _BITS = 512  # of the word sets that overlap is counted on
 _LONGEST = 20_000  # characters of a description that are read
-NOTICED = len(PROPERTIES) + 48
+NOTICED = len(PROPERTIES) + DIMENSION
+_WAVES = 6.0  # radians by which a distance of one between word vectors turns a wave
 _SPREAD = 11.0  # brings differences of word vectors between answers to one task to about one standard deviation
 
 
@@ -41,7 +42,7 @@ class Told:
     stated: Floats  # 1.0 where it says something
     guessed: Floats  # what a stereotype expects, about -2 … 2
     exact: Floats | None  # all weights of a utility, if the description gives them as numbers
-    features: Floats  # unit vector by which errors depend on the person: half what is liked, half the words
+    features: Floats  # about a unit vector, by which errors depend on the person: half what is liked, half the words
     words: int  # set of its words, as bits
 
 
@@ -52,9 +53,10 @@ def read(description: str) -> Told:
     levels, stated = _levels(text.lower().replace("\u2019", "'"))
     numbers = _numbers(text)
     guessed = _guess(text)
-    vector = embed([text])[0].astype(np.float64)
+    # Descriptions are so alike that their vectors have cosines of .9: waves along them tell people apart, and are smooth yet.
+    waves = np.cos(_turns() @ embed([text])[0].astype(np.float64) + _phases()) * np.sqrt(2 / len(_phases()))
     liked = levels + (1 - stated) * guessed
-    features = np.concatenate([liked / (np.linalg.norm(liked) or 1.0), vector]) / np.sqrt(2)
+    features = np.concatenate([liked / (np.linalg.norm(liked) or 1.0), waves]) / np.sqrt(2)
     return Told(levels, stated, guessed, numbers, features, word_bits(text))
 
 
@@ -128,6 +130,16 @@ def _bit(word: str) -> int:
     for letter in word.encode():
         value = (value * 131 + letter) % 1_000_003
     return value % _BITS
+
+
+@cache
+def _turns() -> Floats:
+    return _WAVES * normals("reader/turns", DIMENSION, DIMENSION)
+
+
+@cache
+def _phases() -> Floats:
+    return 2 * np.pi * uniforms("reader/phases", DIMENSION)
 
 
 @cache
