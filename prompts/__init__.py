@@ -76,7 +76,7 @@ class PromptTemplate:
         if values.keys() != self.inputs:
             raise KeyError(f"{self.reference} takes {sorted(self.inputs)}, not {sorted(values)}")
         try:
-            return tuple((role, body if isinstance(body, str) else body.render(values)) for role, body in self.messages)
+            return tuple([(role, body if isinstance(body, str) else body.render(values)) for role, body in self.messages])
         except _RENDERING as error:
             raise InputError(self.reference, found=_line(error), expected="a template that renders with its inputs") from None
 

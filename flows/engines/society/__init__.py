@@ -107,7 +107,7 @@ def _sampled(request: Request, log_odds: float, mass: float) -> str:
 
 def _reply(request: Request, text: str, logprobs: dict[str, float] | None) -> Reply:
     # A token is four characters here, and no reply has more of them than it was allowed.
-    prompt, said = sum(len(content) for _, content in request.messages) // 4, text[: 4 * request.max_tokens]
+    prompt, said = sum([len(content) for _, content in request.messages]) // 4, text[: 4 * request.max_tokens]
     return Reply(said, "stop" if said == text else "length", logprobs, prompt, -(-len(said) // 4))
 
 
