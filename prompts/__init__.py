@@ -76,7 +76,7 @@ class PromptTemplate:
         if values.keys() != self.inputs:
             raise KeyError(f"{self.reference} takes {sorted(self.inputs)}, not {sorted(values)}")
         try:
-            return tuple((role, body if isinstance(body, str) else body.render(values)) for role, body in self.messages)
+            return tuple([(role, body if isinstance(body, str) else body.render(values)) for role, body in self.messages])
         except _RENDERING as error:
             raise InputError(self.reference, found=_line(error), expected="a template that renders with its inputs") from None
 
@@ -104,6 +104,7 @@ def load(reference: str) -> PromptTemplate:
 def _compile(body: str) -> Template | str:
     """A message without variables is rendered once and for all: half of what a judge is told never changes."""
     template = _environment.from_string(body)
+    template.globals = dict(template.globals)  # jinja copies them at every rendering, out of its ChainMap slowly
     return template if meta.find_undeclared_variables(_environment.parse(body)) else template.render()
 
 

@@ -11,7 +11,8 @@ import hashlib
 import re
 from functools import lru_cache
 
-_OPEN = re.compile(r"<([a-z][a-z-]*)-([0-9a-f]{12})>\n")
+_OPEN = re.compile(r"<([a-z][a-z-]*?-[0-9a-f]{12})>\n")
+_DIGITS = 13  # characters of a tag after its name
 
 
 @lru_cache(maxsize=1024)
@@ -32,13 +33,13 @@ def apart(message: str) -> tuple[dict[str, str], str]:
     around: list[str] = []
     position = said = 0
     while match := _OPEN.search(message, position):
-        name, digits = match.groups()
-        end = message.find(f"\n</{name}-{digits}>", match.end())
+        tag, start = match[1], match.end()
+        end = message.find(f"\n</{tag}>", start)
         if end < 0:
-            position = match.end()
+            position = start
             continue
-        found[name] = message[match.end() : end]
+        found[tag[:-_DIGITS]] = message[start:end]
         around.append(message[said : match.start()])
-        position = said = end + len(name) + len(digits) + 5
+        position = said = end + len(tag) + 4
     around.append(message[said:])
     return found, "".join(around)

@@ -101,9 +101,9 @@ def read_letters(reply: Reply) -> tuple[float, float] | str:
     if reply.votes is not None:
         return _counted(reply.votes)
     logprobs = reply.logprobs or {}
-    if not all(letter in logprobs and math.isfinite(logprobs[letter]) for letter in LETTERS):
+    first, second = logprobs.get(LETTERS[0], math.nan), logprobs.get(LETTERS[1], math.nan)
+    if not (math.isfinite(first) and math.isfinite(second)):
         return "off_menu" if (reply.text or "").strip() not in LETTERS else "no_logprobs"
-    first, second = (logprobs[letter] for letter in LETTERS)
     return round(first - second, 4), round(math.exp(first) + math.exp(second), 4)
 
 

@@ -87,14 +87,13 @@ def _judged(request: Request, verdict: Verdict) -> Reply:
     if verdict.refuses:
         return _reply(request, REFUSAL, None)
     log_mass = math.log(max(verdict.mass, 1e-12))
-    x = verdict.log_odds
-    first, second = log_mass - _softplus(-x), log_mass - _softplus(x)
-    text = "A" if x >= 0 else "B"
+    first, second = _log_chances(verdict.log_odds)
+    text = "A" if verdict.log_odds >= 0 else "B"
     if request.temperature:
-        text = _sampled(request, x / request.temperature, verdict.mass)
+        text = _sampled(request, verdict.log_odds / request.temperature, verdict.mass)
     elif verdict.mass < 0.5:
         text = _WORDY
-    return _reply(request, text, {"A": round(first, 4), "B": round(second, 4)})
+    return _reply(request, text, {"A": round(log_mass + first, 4), "B": round(log_mass + second, 4)})
 
 
 def _sampled(request: Request, log_odds: float, mass: float) -> str:
@@ -103,14 +102,16 @@ def _sampled(request: Request, log_odds: float, mass: float) -> str:
     number = int.from_bytes(hashlib.blake2b(content, digest_size=8).digest()) / 2.0**64
     if number >= mass:
         return _WORDY
-    return "A" if number / mass < math.exp(-_softplus(-log_odds)) else "B"
+    return "A" if number / mass < math.exp(_log_chances(log_odds)[0]) else "B"
 
 
 def _reply(request: Request, text: str, logprobs: dict[str, float] | None) -> Reply:
     # A token is four characters here, and no reply has more of them than it was allowed.
-    prompt, said = sum(len(content) for _, content in request.messages) // 4, text[: 4 * request.max_tokens]
+    prompt, said = sum([len(content) for _, content in request.messages]) // 4, text[: 4 * request.max_tokens]
     return Reply(said, "stop" if said == text else "length", logprobs, prompt, -(-len(said) // 4))
 
 
-def _softplus(x: float) -> float:
-    return max(x, 0.0) + math.log1p(math.exp(-abs(x)))
+def _log_chances(log_odds: float) -> tuple[float, float]:
+    """Logarithms of the probabilities of the first and of the second."""
+    tail = math.log1p(math.exp(-abs(log_odds)))
+    return min(log_odds, 0.0) - tail, min(-log_odds, 0.0) - tail

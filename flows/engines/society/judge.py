@@ -17,12 +17,13 @@ the request as a whole. φ is the share of S in the variance of S + T + e. Const
 import hashlib
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from prefloom.flows.engines.scorers import PROPERTIES
 from prefloom.flows.engines.society import reader, utility
@@ -30,6 +31,7 @@ from prefloom.flows.engines.society.chance import Floats, normals
 from prefloom.flows.engines.society.data import load
 from prefloom.flows.engines.society.people import STRENGTHS, block_scale
 
+T = TypeVar("T", bound=Hashable)
 Fill = Literal["stereotype", "persistent", "call"]
 _PEOPLE = reader.NOTICED  # entries of Told.features: as many, of a person instead of a text
 _KEPT = 20_000  # texts, and persons per wording, whose reading is kept
@@ -111,47 +113,54 @@ class Judge:
         """A verdict for each; the same whatever else is asked with it."""
         if not asked:
             return []
-        self._meet([text for one in asked for text in (one.first, one.second)])
-        first, second = [self._texts[one.first] for one in asked], [self._texts[one.second] for one in asked]
-        persons = [self._person(one.wording, one.persona) for one in asked]
-        seen = _stack(first, "seen") - _stack(second, "seen")
-        one, other = _stack(first, "noticed"), _stack(second, "noticed")
+        texts, places = _distinct(text for one in asked for text in (one.first, one.second))
+        first, second = places[::2], places[1::2]
+        known = self._meet(texts)
+        readers, who = _distinct((one.wording, one.persona) for one in asked)
+        persons = [self._person(*reader) for reader in readers]
+        seen, noticed = _stack(known, "seen"), _stack(known, "noticed")
+        seen, one, other = seen[first] - seen[second], noticed[first], noticed[second]
         apart = one - other
         uneven = np.abs(apart) - 0.8  # about the mean of a standard normal number without its sign
-        wanted = _stack(persons, "wanted")
+        wanted = _stack(persons, "wanted")[who]
         if self._fill == "call":
             wanted = wanted + np.array([self._whim(one) for one in asked])
         gap = (wanted * seen).sum(axis=1)
-        shared = [(p.words & a.words).bit_count() - (p.words & b.words).bit_count() for p, a, b in zip(persons, first, second, strict=True)]
-        error = (_stack(persons, "errors") * apart).sum(axis=1) + (_stack(persons, "uneven") * uneven).sum(axis=1)
+        error = (_stack(persons, "errors")[who] * apart).sum(axis=1) + (_stack(persons, "uneven")[who] * uneven).sum(axis=1)
+        words, told = [text.words for text in known], [person.words for person in persons]
+        trios = zip(who.tolist(), first.tolist(), second.tolist(), strict=True)
+        shared = [(told[p] & words[a]).bit_count() - (told[p] & words[b]).bit_count() for p, a, b in trios]
         error += self._s * math.sqrt(_TEXT_SHARE) * _OVERLAP * self._overlap * np.array(shared)
         # A wave along the sum of both: the same in either order, and zero in the mean.
         pair = self.traits["pair"] * math.sqrt(2) * np.cos((one + other) @ self._turns) / (1 + np.abs(gap) / self.traits["gap"])
-        pulled = self.traits["obeys"] * np.array([_pull(a.orders, "a") - _pull(b.orders, "b") for a, b in zip(first, second, strict=True)])
+        pulls = np.array([[_pull(text.orders, letter) for letter in "ab"] for text in known])
+        pulled = self.traits["obeys"] * (pulls[first, 0] - pulls[second, 1])
         log_odds = self.traits["slope"] * (gap + error) + self.traits["first"] + pair + pulled
-        return [self._verdict(*one) for one in zip(log_odds.tolist(), first, second, persons, strict=True)]
-
-    def _verdict(self, log_odds: float, first: _Text, second: _Text, person: _Person) -> Verdict:
         # Sums of places: which wording of which pair for whom; the order counts for how much is off the menu only.
-        event = (first.place + second.place + person.place) % 1.0
-        slack = (2 * first.place + 3 * second.place + person.place) % 1.0
+        spread, whose = _stack(known, "place"), _stack(persons, "place")[who]
+        event = (spread[first] + spread[second] + whose) % 1.0
+        slack = (2 * spread[first] + 3 * spread[second] + whose) % 1.0
+        return [self._verdict(*one) for one in zip(log_odds.tolist(), event.tolist(), slack.tolist(), strict=True)]
+
+    def _verdict(self, log_odds: float, event: float, slack: float) -> Verdict:
+        """`event` and `slack` are numbers in [0, 1) by which rare events and what is off the menu are spread."""
         off = min(0.98, self.traits["off_menu"] * 0.5 * math.log(1.0 - slack) ** 2)
         if event >= 1.0 - self.traits["malformed"]:
             off = 0.95 + 0.049 * slack
         return Verdict(log_odds, 1.0 - off, event < self.traits["refuses"])
 
-    def _meet(self, texts: Sequence[str]) -> None:
-        """See the texts that are new."""
-        new = list(dict.fromkeys(text for text in texts if text not in self._texts))
-        if not new:
-            return
+    def _meet(self, texts: Sequence[str]) -> list[_Text]:
+        """What these texts are to the judge, who sees now those that are new."""
+        new = [text for text in texts if text not in self._texts]
         if len(self._texts) + len(new) > _KEPT:
             self._texts = {text: self._texts[text] for text in texts if text in self._texts}
-        own = reader.see(new)
-        seen = utility.features(new) if self.traits["reads"] == "truth" else own
-        noticed = reader.notice(new, own)
-        for row, text in enumerate(new):
-            self._texts[text] = _Text(seen[row], noticed[row], reader.word_bits(text), _place(text), _orders(text))
+        if new:
+            own = reader.see(new)
+            seen = utility.features(new) if self.traits["reads"] == "truth" else own
+            noticed = reader.notice(new, own)
+            for row, text in enumerate(new):
+                self._texts[text] = _Text(seen[row], noticed[row], reader.word_bits(text), _place(text), _orders(text))
+        return [self._texts[text] for text in texts]
 
     def _person(self, wording: str, persona: str) -> _Person:
         found = self._persons.get((wording, persona))
@@ -207,6 +216,13 @@ def profile(name: str, phi: float, fill: Fill = "stereotype") -> Judge:
     known = load("judges.yaml")
     traits = known["profiles"][name]
     return Judge(traits, traits["noise"].get(phi, {"S": 0.0, "T": 0.0, "e": 0.0}), known["scales"], fill)
+
+
+def _distinct(items: Iterable[T]) -> tuple[list[T], NDArray[np.intp]]:
+    """Each item once, and for every item where it stands there: a few texts and persons meet in many readings."""
+    rows: dict[T, int] = {}
+    places = [rows.setdefault(item, len(rows)) for item in items]
+    return list(rows), np.array(places)
 
 
 def _stack(rows: Sequence[Any], name: str) -> Floats:
