@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.recovery [--people 120] [--prompts 80]
 
-Readings of the reference recipe (calibration.py) under twelve wordings, both orders. From them, with 95 % intervals over people, prompts and
-wordings:
+Readings of the reference recipe (calibration.py) under twelve wordings, both orders. From them, with 95 % intervals over people, prompts
+and wordings:
 
 φ        readings less the same judge's without errors: covariance of two of them that share neither wording nor order, per variance
 bias     mean log-odds of whatever is shown first
