@@ -37,7 +37,7 @@ _PEOPLE = reader.NOTICED  # entries of Told.features: as many, of a person inste
 _KEPT = 20_000  # texts, and persons per wording, whose reading is kept
 _SHARED = {"length": 0.5, "structure": 0.5, "diversity": 0.4, "formality": 0.3}  # a judge's liking for what looks like work
 _OVERLAP = 0.5
-_PAIR_TURNS = 3.0  # radians by which one standard deviation of a text turns the wave of B
+_PAIR_TURNS = 6.0  # radians by which one standard deviation of a text turns the wave of B
 _TEXT_SHARE, _WORDING_SHARE = 0.55, 0.3  # of S: shared by all persons; of T: the same for all persons
 _ORDERS_PULL = re.compile(
     r"(?:choose|pick|select|prefer|answer with|reply with|respond with|vote for|rate)\s+(?:only\s+)?"
