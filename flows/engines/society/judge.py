@@ -4,7 +4,8 @@
 
 log-odds of the first = slope · (û + S + T + e) + order · (b + B)
 
-û  what the description says of the two answers: its cues and stereotypes (reader.py) times the judge's own scorers of texts
+û  what the description says of the two answers: its cues and stereotypes (reader.py) times the judge's own scorers of texts;
+   without a description, what people like in general
 S  persistent error, alike in every order and wording: a liking for length, lists, polish and words that the description has too, which
    all persons share (more than half of it), and a misreading of the person
 T  error of the wording of the template, by the texts and the person        e  error of the place where an answer stands, the same way
@@ -181,7 +182,7 @@ class Judge:
         worded = (math.sqrt(_WORDING_SHARE) * tables[0] + math.sqrt(1 - _WORDING_SHARE) * (tables[1] @ features)) / size
         errors = self._s * persistent + self._t * worded + self._e * (tables[2] @ features) / size * math.sqrt(0.5)
         uneven = self._e * (tables[3] @ features) / size * math.sqrt(0.5) / 0.6  # 0.6: s.d. of a normal number without its sign
-        wanted = self._wanted(told) if told else np.zeros(utility.WEIGHTS)
+        wanted = self._wanted(told) if told else _tastes(reader.anybody())
         return _Person(wanted, errors, uneven, told.words if told else 0, (_place(persona) + _place(wording)) % 1.0)
 
     def _wanted(self, told: reader.Told) -> Floats:
@@ -190,16 +191,13 @@ class Judge:
             return told.exact
         heard = self.traits["strengths"]
         levels = np.sign(told.levels) * (heard * np.abs(told.levels) + (1 - heard) * np.minimum(np.abs(told.levels), 1.4))
-        known = np.interp(levels, [-2, -1, 0, 1, 2], STRENGTHS)
         open_ = 1 - told.stated
         filled = self.traits["guess"] * told.guessed * STRENGTHS[3]
         if self._fill == "persistent":
             filled = self.traits["guess"] * _whims() @ told.features
         elif self._fill == "call":
             filled = np.zeros(len(PROPERTIES))
-        wanted = np.zeros(utility.WEIGHTS)
-        wanted[: len(PROPERTIES)] = block_scale(0.5) * (known + open_ * filled)
-        return wanted
+        return _tastes(levels, open_ * filled)
 
     def _whim(self, asked: Asked) -> Floats:
         """What is guessed anew at each reading: by person, wording and the two texts, each on its own."""
@@ -223,6 +221,13 @@ def _distinct(items: Iterable[T]) -> tuple[list[T], NDArray[np.intp]]:
     rows: dict[T, int] = {}
     places = [rows.setdefault(item, len(rows)) for item in items]
     return list(rows), np.array(places)
+
+
+def _tastes(levels: Floats, guessed: Floats | float = 0.0) -> Floats:
+    """Weights of a utility for tastes in the five levels -2 … 2, and for guesses in their unit."""
+    wanted = np.zeros(utility.WEIGHTS)
+    wanted[: len(PROPERTIES)] = block_scale(0.5) * (np.interp(levels, [-2, -1, 0, 1, 2], STRENGTHS) + guessed)
+    return wanted
 
 
 def _stack(rows: Sequence[Any], name: str) -> Floats:

@@ -5,10 +5,9 @@
     people.utilities(["- Boil the rice.", "Rice is a matter of patience …"])  ->  array of shape (200, 2)
 
 Tastes come from a hierarchical mixture: what all have alike (`common`), a camp's centre (`between`), what goes with traits (`traits`),
-and the
-individual rest; style and viewpoints have shares of their own (`values`). They are pulled towards five strengths, because that is what
-words
-can tell (`jitter` is the distance left). Everything of person i is a function of (preset, settings, seed, i): more people change nobody.
+and the individual rest; style and viewpoints have shares of their own (`values`). They are pulled towards five strengths, because that is
+what words can tell (`jitter` is the distance left). Everything of person i is a function of (preset, settings, seed, i): more people change
+nobody.
 """
 
 from collections.abc import Sequence
@@ -25,7 +24,7 @@ from prefloom.flows.engines.society.chance import Floats, normals, uniforms
 from prefloom.flows.engines.society.data import load
 from prefloom.schemas.ids import content_hash
 
-PEOPLE_VERSION = 1  # raise it when the code here or in wording.py plants others
+PEOPLE_VERSION = 2  # raise it when the code here or in wording.py plants others
 # The five strengths that represent a standard normal number best, and where one ends and the next begins (Lloyd 1957, Max 1960).
 STRENGTHS = np.array([-1.724, -0.7646, 0.0, 0.7646, 1.724])
 _EDGES = np.array([-1.2444, -0.3823, 0.3823, 1.2444])
@@ -81,7 +80,7 @@ def plant(preset: str, count: int, seed: int, stated: float = 0.7, how: str = "l
     apart = np.sqrt(given["between"]) * normals(f"{preset}/centres", camps, len(PROPERTIES), seed=seed)[clusters]
     apart += np.sqrt(given["traits"]) * _TRAIT_SIZE * _trait_tastes(traits)
     apart += np.sqrt(max(0.0, 1 - given["between"] - given["traits"])) * normals(f"{preset}/own", count, len(PROPERTIES), seed=seed)
-    shared = normals(f"{preset}/common", 1, len(PROPERTIES), seed=seed)
+    shared = np.array([load("people.yaml")["common"].get(name, 0.0) for name in PROPERTIES])
     strengths = np.sqrt(given["common"]) * shared / np.sqrt(np.mean(shared**2)) + np.sqrt(1 - given["common"]) * apart
     levels = np.searchsorted(_EDGES, strengths)
     strengths = STRENGTHS[levels] + given["jitter"] * (strengths - STRENGTHS[levels])

@@ -5,8 +5,7 @@
     told.guessed  ->  what the stereotype of a baker from Pune says of all twenty
 
 Cues, verbs and stereotypes are in data/society/cues.yaml. Where a description has no cue, likeness of word vectors decides, so that any
-sentence
-about a person gives some taste. `notice(texts)` are the numbers that a judge's errors are made of.
+sentence about a person gives some taste. `notice(texts)` are the numbers that a judge's errors are made of.
 """
 
 import re
@@ -75,6 +74,12 @@ def _levels(text: str) -> tuple[Floats, Floats]:
                 sums[place] += strength * sign
                 counts[place] += 1
     return np.clip(sums / np.maximum(counts, 1), -2, 2), np.minimum(counts, 1)
+
+
+@cache
+def anybody() -> Floats:
+    """What is expected of people in general: -2 … 2 per property."""
+    return np.array([float(load("cues.yaml")["anybody"].get(name, 0)) for name in PROPERTIES])
 
 
 def lean(view: str) -> Floats:

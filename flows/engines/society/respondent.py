@@ -4,8 +4,7 @@
     -> "What a good thing to wonder about. A walk costs nothing but shoe leather …"
 
 A member has habits, an own quality and its own favourites; a view bends all of them. The seed moves the choice as far as the temperature
-lets
-it: at 0 a member always says the same. Voice (contractions, hedges, lists …) is added by voice.py.
+lets it: at 0 a member always says the same. Voice (contractions, hedges, lists …) is added by voice.py.
 """
 
 import hashlib
@@ -34,7 +33,7 @@ _VIEW_PULL = 1.3  # how far a view of strength 1 moves a habit
 def respond(task: str, view: str | None, request: Request, character: str) -> str:
     """The answer, in full. The same request gets the same answer."""
     member = load("characters.yaml")[character]
-    dice = _dice(character, request)
+    dice = _Dice(character, request)
     warm = min(request.temperature, 2.0)
     style = np.array([member["writes"].get(name, 0.0) for name in PROPERTIES])
     if view:
@@ -42,7 +41,7 @@ def respond(task: str, view: str | None, request: Request, character: str) -> st
         style = style + _VIEW_PULL * asked
         if asked[_FORMALITY] > 0 and asked[_HUMOUR] <= 0:
             style[_HUMOUR] -= _VIEW_PULL  # who is asked to be formal does not joke
-    style = style + 0.45 * warm * np.array([dice.gauss(0, 1) for _ in PROPERTIES])
+    style = style + 0.3 * warm * np.array([dice.gauss(0, 1) for _ in PROPERTIES])
     subject = about(task)
     choose = _Chooser(f"{character}/{task[:500]}", dice, warm)
     said = voice.Said(*_content(subject, style, view or "", task, member, choose))
@@ -137,7 +136,18 @@ def _agrees(one: dict[str, Any], style: Floats, view: str) -> float:
     return 0.5 * serves + 2.0 * named
 
 
-def _dice(character: str, request: Request) -> random.Random:
-    chance = [request.seed, request.repeat] if request.temperature else []
-    content = orjson.dumps([character, request.messages, request.temperature, chance])
-    return random.Random(hashlib.blake2b(content, digest_size=16).digest())
+class _Dice(random.Random):
+    """Dice that fall as they always do for this member and message, but for a share of the throws that grows with the temperature."""
+
+    def __init__(self, character: str, request: Request) -> None:
+        own, anew = (_hashed([character, request.messages, *more]) for more in ([], [request.temperature, request.seed, request.repeat]))
+        super().__init__(own)
+        self._anew, self._share = random.Random(anew), min(0.3 * request.temperature, 1.0)
+
+    def random(self) -> float:
+        own, anew = super().random(), self._anew.random()
+        return anew if self._share and self._anew.random() < self._share else own
+
+
+def _hashed(content: list[Any]) -> int:
+    return int.from_bytes(hashlib.blake2b(orjson.dumps(content), digest_size=16).digest())
