@@ -12,6 +12,7 @@
 
 import argparse
 import cProfile
+import gc
 import json
 import os
 import pstats
@@ -152,6 +153,7 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=100)
     options = parser.parse_args()
     overrides = [f"personas.0.count={options.personas}", f"prompts.0.count={options.prompts}"]
+    gc.freeze()  # as a build does
     with tempfile.TemporaryDirectory() as scratch:
         with one_core():
             judgements(Path(scratch) / "one", overrides)
