@@ -180,6 +180,7 @@ def _execute(run: "Run", recipe: str, out: str, overrides: list[str], retry_fail
 
         runner = policies.task_runner(run.resolved.recipe.run.workers)
         flow = build_dataset.with_options(task_runner=runner, flow_run_name=run.folder.name)
+        gc.freeze()  # what is loaded now stays: to search it for garbage again and again takes an eighth of a simulated judgement
         done = cast("dict[str, ShardReport]", flow(recipe, out, overrides, retry_failed))
         return {name: asdict(report) for name, report in done.items()}
 

@@ -33,13 +33,14 @@ def apart(message: str) -> tuple[dict[str, str], str]:
     around: list[str] = []
     position = said = 0
     while match := _OPEN.search(message, position):
-        tag, start = match[1], match.end()
+        tag = match[1]
+        opened, start = match.span()
         end = message.find(f"\n</{tag}>", start)
         if end < 0:
             position = start
             continue
         found[tag[:-_DIGITS]] = message[start:end]
-        around.append(message[said : match.start()])
+        around.append(message[said:opened])
         position = said = end + len(tag) + 4
     around.append(message[said:])
     return found, "".join(around)

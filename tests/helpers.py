@@ -65,17 +65,17 @@ def run_stage(root: Path, until: str, **changes: Any) -> Run:
     return run
 
 
-def make(run: Run, name: str) -> tuple[ShardReport, float]:
-    """Make one stage, its shards one after another; (report, seconds of its steps)."""
+def make(run: Run, name: str, clock: Callable[[], float] = time.perf_counter) -> tuple[ShardReport, float]:
+    """Make one stage, its shards one after another; (report, seconds of its steps by that clock)."""
     stage, uses, recipe = stages.BY_NAME[name], freshness.materials(run), run.resolved.recipe
     step = import_candidates if name == "candidates" and recipe.candidates.source == "file" else STEPS[name]
     jobs = 1 if step in (collect_prompts, import_candidates) else stage.parts(recipe)
     digest = freshness.current_hash(run, stage, uses)
     assert digest
     stages.begin(run, stage, digest)
-    began = time.perf_counter()
+    began = clock()
     report = merge([step(ShardJob(str(run.folder), name, index, digest)) for index in range(jobs)])
-    seconds = time.perf_counter() - began
+    seconds = clock() - began
     for model in stage.models(recipe):
         run.journal(uses.models[model]).seal()
     stages.finish(run, stage, digest, report)

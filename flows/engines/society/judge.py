@@ -137,18 +137,14 @@ class Judge:
         pulls = np.array([[_pull(text.orders, letter) for letter in "ab"] for text in known])
         pulled = self.traits["obeys"] * (pulls[first, 0] - pulls[second, 1])
         log_odds = self.traits["slope"] * (gap + error) + self.traits["first"] + pair + pulled
-        # Sums of places: which wording of which pair for whom; the order counts for how much is off the menu only.
+        # Sums of places, which spread rare events: which wording of which pair for whom; the order counts for what is off the menu only.
         spread, whose = _stack(known, "place"), _stack(persons, "place")[who]
         event = (spread[first] + spread[second] + whose) % 1.0
         slack = (2 * spread[first] + 3 * spread[second] + whose) % 1.0
-        return [self._verdict(*one) for one in zip(log_odds.tolist(), event.tolist(), slack.tolist(), strict=True)]
-
-    def _verdict(self, log_odds: float, event: float, slack: float) -> Verdict:
-        """`event` and `slack` are numbers in [0, 1) by which rare events and what is off the menu are spread."""
-        off = min(0.98, self.traits["off_menu"] * 0.5 * math.log(1.0 - slack) ** 2)
-        if event >= 1.0 - self.traits["malformed"]:
-            off = 0.95 + 0.049 * slack
-        return Verdict(log_odds, 1.0 - off, event < self.traits["refuses"])
+        rare = np.array([math.log(1.0 - number) ** 2 for number in slack.tolist()])  # numpy's own logarithm differs between machines
+        off = np.minimum(0.98, self.traits["off_menu"] * 0.5 * rare)
+        mass = 1.0 - np.where(event >= 1.0 - self.traits["malformed"], 0.95 + 0.049 * slack, off)
+        return list(map(Verdict, log_odds.tolist(), mass.tolist(), (event < self.traits["refuses"]).tolist()))
 
     def _meet(self, texts: Sequence[str]) -> list[_Text]:
         """What these texts are to the judge, who sees now those that are new."""
