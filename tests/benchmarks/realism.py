@@ -40,6 +40,7 @@ SAMPLED = 60  # prompts for each way of varying answers
 SAMPLES = 8
 TEMPERATURE = 0.9
 SHORT = 20  # words
+BEGAN = time.perf_counter()
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Set:
 
 
 def say(text: str) -> None:
-    print(f"{time.perf_counter():6.0f} s  {text}", file=sys.stderr, flush=True)
+    print(f"{time.perf_counter() - BEGAN:6.0f} s  {text}", file=sys.stderr, flush=True)
 
 
 def over(values: Floats) -> Estimate:
@@ -241,10 +242,8 @@ def page(shipped: list[str], asked: list[str], known: list[list[str]], seed: int
         say(f"{name}: scores")
         sets.append(measure(answers, vectors))
     say("one member, several seeds: embeds")
-    none, views, members = (
-        *(f.cosines(embed(sample(shipped[:SAMPLED], each)))[0] for each in ([None], VIEWS)),
-        f.cosines(sets[0].vectors)[0][:SAMPLED],
-    )
+    none, views = (f.cosines(embed(sample(shipped[:SAMPLED], each)))[0] for each in ([None], VIEWS))
+    members = f.cosines(sets[0].vectors)[0][:SAMPLED]
     ways = [
         ("one member, no view, 8 seeds", over(none), None),
         ("one member, 2 views × 4 seeds", over(views), over(none - views)),

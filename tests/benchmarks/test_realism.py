@@ -3,7 +3,11 @@
 import numpy as np
 import pytest
 
+from prefloom.flows.dataset.heterogeneity import Estimate
+from tests.benchmarks import realism
 from tests.benchmarks import realism_figures as f
+from tests.benchmarks import realism_page as page
+from tests.benchmarks.realism_page import Row
 
 DRAW = np.random.default_rng(0)
 
@@ -72,9 +76,42 @@ def test_repeated_sentences_are_found_below_their_marks() -> None:
 def test_openings_that_refuse_and_equal_texts() -> None:
     said = (
         "I’m sorry, but I can't help with that.",
-        "As an AI language model, I have no taste.",
+        "As an AI, I have no taste.",
         "Ice melts at 0 °C.",
         "Rain! " * 40 + "Sorry.",
     )
     assert [f.refuses(text) for text in said] == [True, True, False, False]
     assert f.equal([["a", "b", "a", "c"], ["a", "b", "c", "d"]]).tolist() == [0.5, 0.0]
+
+
+def around(value: float) -> Estimate:
+    return Estimate(value, value - 0.02 * abs(value), value + 0.02 * abs(value))
+
+
+def test_what_is_far_off_is_said_in_words() -> None:
+    easy = Row("reading", [around(0.8), around(0.65), around(0.6)], "points", ("easier", "harder"))
+    short = Row("words", [around(40.0), around(90.0), around(100.0)], "ratio", ("longer", "shorter"))
+    assert [easy.off(0), easy.off(1)] == [".80 (easier by 20 points)", ""]
+    assert [short.off(0), short.off(1)] == ["40 (shorter, 0.4 ×)", ""]
+    unsure = Row("reading", [Estimate(0.8, 0.5, 1.0), around(0.6)], "points")
+    assert unsure.off(0) == "", "intervals overlap"
+    assert Row("quantiles", ["1 / 2", "3 / 4"]).off(0) == ""
+    said = page.verdict({"Exact weights": [easy, short]}, ["- a note"])
+    assert said.splitlines()[0].startswith("0 of 2 figures are near")
+    assert "- **Exact weights**, reading: real .60; society, shipped prompts .80 (easier by 20 points)." in said
+    assert "| reading | **.80 (.78 to .82)** | .65 (.64 to .66) | .60 (.59 to .61) |" in page.table([easy])
+
+
+def test_an_order_that_does_not_hold_is_said_to() -> None:
+    first, fall = ("seeds", around(0.8), None), around(0.1)
+    assert "**" not in page.orders([first, ("views", around(0.7), fall)])
+    assert "**The order does not hold**" in page.orders([first, ("views", around(0.8), Estimate(0.0, -0.1, 0.1))])
+
+
+def test_real_answers_stand_in_the_order_of_their_models() -> None:
+    rows = [{"prompt_id": p, "model": m, "text": f"{p} by {m}"} for p in "ab" for m in ("two", "one")]
+    asked, answers = realism.real(
+        [*rows, {"prompt_id": "c", "model": "one", "text": "alone"}], [{"prompt_id": p, "text": p} for p in "abc"], 1
+    )
+    assert sorted(asked) == ["a", "b"]
+    assert answers == [[f"{p} by one", f"{p} by two"] for p in asked]
