@@ -14,7 +14,7 @@ import numpy as np
 from prefloom.flows.dataset import heterogeneity_pairs as hp
 from prefloom.flows.dataset.heterogeneity import Floats
 
-PENALTIES = 10.0 ** np.arange(-3.0, 3.1)  # ridge penalties tried, for vectors of length one
+PENALTIES = 10.0 ** np.arange(-3.0, 5.1)  # ridge penalties tried, for vectors of length one
 FOLDS = 5
 SENTENCE = 5  # words that a sentence has at least, to count as one
 _END = re.compile(r"(?<=[.!?])\s+|\n+")

@@ -32,7 +32,7 @@ not overlap, and more than 10 points between shares or a factor of more than 1.5
 Shipped prompts / prompts of the real / real. The share of the variance of scores (`truth`) that lies between answers to one prompt, in
 bold where it is more than .15 outside the range of all properties in real answers; the standard deviation of these, where 1 is that of
 all real answers; how much of it a ridge regression on MiniLM's vectors tells of prompts it has not seen; and how far the judges'
-scorers agree within prompts.
+scorers agree within prompts. A share of 1.00 says that it makes no difference to a property what was asked.
 
 {single}
 
@@ -136,14 +136,19 @@ def orders(ways: Sequence[tuple[str, Estimate, Estimate | None]]) -> str:
 
 
 def verdict(rows: dict[str, list[Row]], notes: list[str]) -> str:
-    """What the top of the page says: everything that is far off, in words."""
-    lines = list(notes)
-    for title, some in rows.items():
-        for row in some:
-            far = [(COLUMNS[place], said) for place in range(len(COLUMNS) - 1) if (said := row.off(place))]
-            if far and isinstance(real := row.cells[-1], Estimate):
-                told = "; ".join(f"{column} {said}" for column, said in far)
-                lines.append(f"- **{title}**, {row.name}: real {digits(real.value)}; {told}.")
-    near = sum(row.compared is not None and not any(map(row.off, range(len(COLUMNS) - 1))) for some in rows.values() for row in some)
-    total = sum(row.compared is not None for some in rows.values() for row in some)
-    return "\n".join([f"{near} of {total} figures are near. The others, and single properties that are far off:\n", *lines])
+    """What the top of the page says: everything that is far off, in words, first of all where the society is easier to read."""
+    easier: list[str] = []
+    others = list(notes)
+    compared = [(title, row) for title, some in rows.items() for row in some if row.compared]
+    far = 0
+    for title, row in compared:
+        said = [f"{COLUMNS[place]} {words}" for place in range(len(COLUMNS) - 1) if (words := row.off(place))]
+        far += bool(said)
+        if said and isinstance(real := row.cells[-1], Estimate):
+            line = f"- **{title}**, {row.name}: real {digits(real.value)}; {'; '.join(said)}."
+            (easier if any("(easier" in words for words in said) else others).append(line)
+    lead = "The society's answers are easier to tell apart by taste than real ones, by more than 10 points:\n"
+    none = "By no reader are the society's answers easier to tell apart by taste than real ones by more than 10 points."
+    said_first = "\n".join([lead, *easier]) if easier else none
+    rest = f"{len(compared) - far} of {len(compared)} figures are near those of real answers."
+    return "\n".join([said_first, "", rest + (" Far off are:\n" if others else ""), *others])

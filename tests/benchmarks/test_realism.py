@@ -96,9 +96,12 @@ def test_what_is_far_off_is_said_in_words() -> None:
     unsure = Row("reading", [Estimate(0.8, 0.5, 1.0), around(0.6)], "points")
     assert unsure.off(0) == "", "intervals overlap"
     assert Row("quantiles", ["1 / 2", "3 / 4"]).off(0) == ""
-    said = page.verdict({"Exact weights": [easy, short]}, ["- a note"])
-    assert said.splitlines()[0].startswith("0 of 2 figures are near")
-    assert "- **Exact weights**, reading: real .60; society, shipped prompts .80 (easier by 20 points)." in said
+    said = page.verdict({"Exact weights": [easy], "Lengths": [short]}, ["- a note"]).splitlines()
+    assert said[0].startswith("The society's answers are easier")
+    assert said[2] == "- **Exact weights**, reading: real .60; society, shipped prompts .80 (easier by 20 points)."
+    assert said[4].startswith("0 of 2 figures are near")
+    assert said[6:] == ["- a note", "- **Lengths**, words: real 100; society, shipped prompts 40 (shorter, 0.4 ×)."]
+    assert page.verdict({"Exact weights": [unsure]}, []).startswith("By no reader")
     assert "| reading | **.80 (.78 to .82)** | .65 (.64 to .66) | .60 (.59 to .61) |" in page.table([easy])
 
 
