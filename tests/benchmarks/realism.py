@@ -12,6 +12,7 @@ page says in words follows from the numbers: realism_page.py decides what is far
 
 import argparse
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -32,7 +33,7 @@ from prefloom.prompts import load
 from prefloom.schemas.embedder import LocalEmbedder
 from tests.benchmarks import realism_figures as f
 from tests.benchmarks.panel import CHARACTERS, PRESETS, SEEDS, VIEWS, ask, write
-from tests.benchmarks.realism_page import COLUMNS, PAGE, Row, digits, orders, table, verdict
+from tests.benchmarks.realism_page import COLUMNS, PAGE, Row, cell, digits, orders, table, verdict
 
 PEOPLE = 100
 EMBEDDED = 120  # prompts of each set that are embedded: as many of each, because a regression learns more from more
@@ -40,6 +41,7 @@ SAMPLED = 60  # prompts for each way of varying answers
 SAMPLES = 8
 TEMPERATURE = 0.9
 SHORT = 20  # words
+READ = 150  # words, of which MiniLM reads all: it stops at 256 tokens, and most real answers have more
 BEGAN = time.perf_counter()
 
 
@@ -135,6 +137,18 @@ def seen(sets: Sequence[Set], people: dict[str, People]) -> tuple[list[Row], lis
             guessed = np.moveaxis(predicted[..., own], -1, 0)
             cells.setdefault(f"pairs decided as the truth does, {preset}", []).append(over(f.decided_alike(truth, guessed)))
     return [Row(name, found, "points", ("easier", "harder")) for name, found in cells.items()], by_property
+
+
+def opening(text: str) -> str:
+    """The first READ words, with the lines they stand in."""
+    return "".join(re.split(r"(\s+)", text.strip())[: 2 * READ - 1])
+
+
+def seen_in_openings(answers: Sequence[Sequence[str]], people: dict[str, People]) -> str:
+    """The same, where vectors and truth are those of the first READ words: whether it is only that MiniLM does not read to the end."""
+    openings = [[opening(text) for text in row] for row in answers[:EMBEDDED]]
+    rows, _ = seen([measure(openings, embed(openings))], people)
+    return "; ".join(f"{row.name}: {cell(row.cells[0])}" for row in rows)
 
 
 def read_out(sets: Sequence[Set], people: dict[str, People]) -> list[Row]:
@@ -249,6 +263,8 @@ def page(shipped: list[str], asked: list[str], known: list[list[str]], seed: int
         ("one member, 2 views × 4 seeds", over(views), over(none - views)),
         ("4 members × 2 views", over(members), over(views - members)),
     ]
+    say("real answers, their first words: embeds")
+    openings = seen_in_openings(known, people)
     say("figures and intervals")
     minilm, told = seen(sets, people)
     single, notes = properties(sets, told)
@@ -265,6 +281,8 @@ def page(shipped: list[str], asked: list[str], known: list[list[str]], seed: int
         verdict=verdict(rows, notes),
         single=single,
         ways=orders(ways),
+        openings=openings,
+        read=READ,
         members=", ".join(CHARACTERS),
         shipped=len(shipped),
         real=len(known),

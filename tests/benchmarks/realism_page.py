@@ -55,6 +55,9 @@ regression is told all the other answers' utilities: this is what a vector holds
 
 {what}
 
+MiniLM reads 256 tokens, and most real answers have more. Where vectors and truth are both those of the first {read} words of real answers,
+which it reads to the end, the last column is: {openings}.
+
 ## Exact weights, other scorers
 
 Pairs of answers to one prompt that a reader with a person's exact weights decides as the truth does, when it scores texts as the judges

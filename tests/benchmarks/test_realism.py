@@ -118,3 +118,10 @@ def test_real_answers_stand_in_the_order_of_their_models() -> None:
     )
     assert sorted(asked) == ["a", "b"]
     assert answers == [[f"{p} by one", f"{p} by two"] for p in asked]
+
+
+def test_an_opening_keeps_its_lines() -> None:
+    text = "# Title\n\n- one  two\n" * 100
+    assert realism.opening(text).split() == text.split()[: realism.READ]
+    assert text.startswith(realism.opening(text))
+    assert realism.opening(" short ") == "short"
