@@ -33,7 +33,7 @@ from prefloom.prompts import load
 from prefloom.schemas.embedder import LocalEmbedder
 from tests.benchmarks import realism_figures as f
 from tests.benchmarks.panel import CHARACTERS, PRESETS, SEEDS, VIEWS, ask, write
-from tests.benchmarks.realism_page import COLUMNS, PAGE, Row, cell, digits, orders, table, verdict
+from tests.benchmarks.realism_page import COLUMNS, PAGE, Row, cell, digits, failing, orders, table, verdict
 
 PEOPLE = 100
 EMBEDDED = 120  # prompts of each set that are embedded: as many of each, because a regression learns more from more
@@ -268,6 +268,9 @@ def page(shipped: list[str], asked: list[str], known: list[list[str]], seed: int
     say("figures and intervals")
     minilm, told = seen(sets, people)
     single, notes = properties(sets, told)
+    notes += [
+        f"- **Likeness**: answers by {way} are no less alike than those of the way before it in the last table." for way in failing(ways)
+    ]
     rows = {
         "Directions": directions(sets, people),
         "Gaps of utility": gaps(sets, people),

@@ -55,8 +55,8 @@ regression is told all the other answers' utilities: this is what a vector holds
 
 {what}
 
-MiniLM reads 256 tokens, and most real answers have more. Where vectors and truth are both those of the first {read} words of real answers,
-which it reads to the end, the last column is: {openings}.
+MiniLM reads the first 256 tokens, about 190 words. Where vectors and truth are both those of the first {read} words of real answers, the
+last column is: {openings}.
 
 ## Exact weights, other scorers
 
@@ -129,13 +129,20 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def orders(ways: Sequence[tuple[str, Estimate, Estimate | None]]) -> str:
-    """The table of ways of varying answers: (name, cosine, what it takes off the one before), and whether the order holds."""
+Way = tuple[str, Estimate, Estimate | None]  # of varying answers: its name, their cosine, and what it takes off that of the way before
+
+
+def failing(ways: Sequence[Way]) -> list[str]:
+    """The ways that do not make answers less alike than the one before, as far as intervals tell."""
+    return [f"{name} ({cell(fall)} less)" for name, _, fall in ways if fall is not None and fall.low <= 0]
+
+
+def orders(ways: Sequence[Way]) -> str:
+    """The table of ways of varying answers, and whether each makes them less alike than the one before."""
     lines = ["| how the 8 answers differ | mean cosine | less than the row above by |", "|---|---|---|"]
     lines += [f"| {name} | {cell(value)} | {'' if fall is None else cell(fall)} |" for name, value, fall in ways]
-    holds = all(fall is None or fall.low > 0 for _, _, fall in ways)
     said = "Each way of varying answers makes them less alike than the one before, and no interval reaches 0."
-    return "\n".join([*lines, "", said if holds else "**The order does not hold**: an interval in the last column reaches 0."])
+    return "\n".join([*lines, "", said if not failing(ways) else "**The order does not hold**: an interval in the last column reaches 0."])
 
 
 def verdict(rows: dict[str, list[Row]], notes: list[str]) -> str:
