@@ -304,7 +304,7 @@ def main() -> None:
         [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] for path in (given.answers, given.prompts, SEEDS)
     )
     drawn = np.random.default_rng(given.seed).permutation(len(seeds))
-    print(page([seeds[i]["text"] for i in drawn], *real(rows, prompts, given.seed), given.seed))
+    print(page([seeds[i]["text"] for i in drawn], *real(rows, prompts, given.seed), given.seed), end="")
 
 
 if __name__ == "__main__":
