@@ -46,7 +46,7 @@ def respond(task: str, view: str | None, request: Request, character: str) -> st
     choose = _Chooser(f"{character}/{task[:500]}", dice, warm)
     said = voice.Said(*_content(subject, style, view or "", task, member, choose))
     wishes = {name: float(style[place]) for place, name in enumerate(STYLE)}
-    name = voice.topic(task, subject.name if subject.kind in ("concept", "work") else "")
+    name = subject.name if subject.kind in ("concept", "work") else ""
     return voice.speak(said, wishes, name, float(member["quality"]), (view or "")[:2000], dice)
 
 

@@ -1,6 +1,6 @@
 r"""How something is said: openings, hedges, warmth, jokes, questions, examples, contractions, and how it is laid out.
 
-    speak(Said(["A walk costs nothing.", …], [example], [joke]), {"warmth": 1.2, "structure": -0.5, …}, "free weekend", 0.8, dice)
+    speak(Said(["A walk costs nothing.", …], [example], [joke]), {"warmth": 1.2, "structure": -0.5, …}, "walking", 0.8, "", dice)
     -> "What a lovely thing to ask!\n\nA walk costs nothing. Do what suits your knees …"
 
 Wishes are in standard deviations from the middle, one per style. The sentences are in data/society/voice.yaml.
@@ -23,15 +23,14 @@ _SHORT_FORMS = (
     (r"\b([Tt]hey|[Ww]e|[Yy]ou) are(?= \w)", r"\1're"),
 )
 # Only words that can stand in for each other wherever they occur in data/society/.
-_LOFTY = {"shows": "demonstrates", "needs": "requires", "many": "numerous", "because": "since", "gets": "obtains", "gives": "provides"}
-_LOFTY |= {"whole": "entire", "big": "considerable", "buys": "acquires", "helps": "assists", "starts": "commences", "lets": "permits"}
+_LOFTY = {"shows": "demonstrates", "needs": "requires", "many": "numerous", "because": "since", "gets": "obtains"}
+_LOFTY |= {"buys": "acquires", "helps": "assists", "starts": "commences"}
 _HOMELY = {"requires": "needs", "obtain": "get", "numerous": "many", "approximately": "about", "purchase": "buy"}
 _LAYOUTS = {
     "prose": re.compile(r"\b(?:prose|paragraphs?|no (?:lists?|bullets?)|without lists?|letter|story)\b", re.IGNORECASE),
     "numbers": re.compile(r"\b(?:number(?:ed|s)|steps?|step-by-step|ranked)\b", re.IGNORECASE),
     "bullets": re.compile(r"\b(?:bullets?|bulleted|bullet points?|checklist|lists?)\b", re.IGNORECASE),
 }
-_STOP_WORDS = frozenset(load("voice.yaml")["stop_words"].split())
 
 
 class Said(NamedTuple):
@@ -50,7 +49,7 @@ class _Bank:
         self._used: set[str] = set()
 
     def take(self, name: str) -> str:
-        left = [line for line in load("voice.yaml")[name] if line not in self._used]
+        left = [line for line in load("voice.yaml")[name] if line not in self._used and (self._subject or "{topic}" not in line)]
         if not left:
             return ""
         line = self._dice.choice(left)
@@ -60,7 +59,7 @@ class _Bank:
 
 
 def speak(said: Said, wishes: Mapping[str, float], subject: str, quality: float, view: str, dice: random.Random) -> str:
-    """The text of an answer. What a view says of its layout is done to the letter, most of the time."""
+    """The text of an answer about a `subject`, which may have no name. What a view says of layout is mostly done."""
     bank = _Bank(dice, subject)
     weights = {name: math.exp(1.2 * wishes[style]) for name, style in (("warm", "warmth"), ("formal", "formality"), ("playful", "humour"))}
     weights["plain"] = 1.5
@@ -72,21 +71,6 @@ def speak(said: Said, wishes: Mapping[str, float], subject: str, quality: float,
     layout = next((name for name, pattern in _LAYOUTS.items() if pattern.search(view)), "") if dice.random() < 0.5 + quality / 2 else ""
     text = _lay_out(opener, body, closer, wishes, layout, bank, dice)
     return _reword(text, wishes, dice)
-
-
-def topic(task: str, name: str) -> str:
-    """What to call the subject: its name if it has one, otherwise the longest run of words of the task that mean something, at most
-    four.
-    """
-    if name:
-        return name
-    runs: list[list[str]] = [[]]
-    for word in re.findall(r"[^\W_][\w'-]{0,30}|[^\w\s]", task[:1000]):
-        if word.lower() in _STOP_WORDS or not word[0].isalnum():
-            runs.append([])
-        else:
-            runs[-1].append(word)
-    return " ".join(max(runs, key=len)[:4]) or "this"
 
 
 def _spoil(lines: Sequence[str], quality: float, diversity: float, bank: _Bank, dice: random.Random) -> list[str]:
