@@ -85,6 +85,20 @@ def test_the_import_rule_is_not_empty(tmp_path: Path, file: str, line: str) -> N
     assert len(violations(tmp_path)) == 1
 
 
+def test_only_audits_open_the_truth() -> None:
+    society = "prefloom.flows.engines.society.truth"
+    found = {
+        (str(path.relative_to(ROOT)), name.removeprefix(society + "."))
+        for path in (p for folder in FOLDERS for p in (ROOT / folder).rglob("*.py"))
+        for name in imports(path)
+        if name.startswith(society) and name != society
+    }
+    plants = {("flows/engines/__init__.py", "keep"), ("flows/engines/__init__.py", "is_kept"), ("flows/steps/personas.py", "planted")}
+    assert found == plants
+    opens = {str(p.relative_to(ROOT)) for folder in FOLDERS for p in (ROOT / folder).rglob("*.py") if society in set(imports(p))}
+    assert opens - {file for file, _ in plants} == {"flows/steps/audit.py"}
+
+
 def test_no_file_is_above_400_lines() -> None:
     sizes = {path: len(path.read_text().splitlines()) for folder in (*FOLDERS, "tests") for path in (ROOT / folder).rglob("*.py")}
     assert {str(path): lines for path, lines in sizes.items() if lines > 400} == {}

@@ -5,24 +5,21 @@
 The figures go into `audit.json` in the run folder (dataset/audits.py).
 """
 
-import importlib
 import math
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from prefloom.flows.dataset import audits, manifest
 from prefloom.flows.dataset.inputs import file_sha256
 from prefloom.flows.dataset.run import Run
+from prefloom.flows.engines.society import truth as planted
 from prefloom.flows.steps import audit_errors as errors
 from prefloom.flows.steps import audit_gold
 from prefloom.flows.steps import audit_measures as measures
 from prefloom.flows.steps.audit_evidence import Evidence, Floats, Ints, Truth, clusters, differences, load
 from prefloom.schemas.errors import InputError
-
-TRUTH = "prefloom.flows.engines.society.truth"
-_NO_TRUTH = "this dataset's people have no planted tastes"
 
 
 def audit(run: Run, gold: Path | None = None) -> dict[str, Any]:
@@ -30,10 +27,8 @@ def audit(run: Run, gold: Path | None = None) -> dict[str, Any]:
     found = manifest.load(run.store)
     choices = audit_gold.read(gold) if gold else []  # a mistake in the file is said before anything is computed
     truth, missing = _truth(run)
-    if truth is None and not gold:
-        if missing is None:
-            raise InputError(run.store.url, found=_NO_TRUTH, expected="people with planted tastes; give --gold FILE with choices of people")
-        raise InputError(missing.where, missing.field, found=missing.found, expected=f"{missing.expected}; or give --gold FILE")
+    if missing and not gold:
+        raise missing
     measured, evidence = audits.digest(run.store), load(run.store)
     figures: dict[str, Any] = {
         "dataset": f"{found.name}-{found.fingerprint}",
@@ -46,15 +41,9 @@ def audit(run: Run, gold: Path | None = None) -> dict[str, Any]:
 def _truth(run: Run) -> tuple[Truth | None, InputError | None]:
     """The planted tastes behind a run, or why there are none."""
     try:
-        module = importlib.import_module(TRUTH)
-    except ModuleNotFoundError as error:
-        if error.name != TRUTH:
-            raise
-        return None, None
-    try:
-        return cast("Truth", module.Truth.of(run)), None
+        return planted.Truth.of(run), None
     except InputError as error:
-        return None, error
+        return None, InputError(error.where, error.field, found=error.found, expected=f"{error.expected}; or give --gold FILE")
 
 
 def against_truth(evidence: Evidence, truth: Truth, where: str = "") -> dict[str, Any]:

@@ -43,7 +43,7 @@ def respond(task: str, view: str | None, request: Request, character: str) -> st
             style[_HUMOUR] -= _VIEW_PULL  # who is asked to be formal does not joke
     style = style + 0.3 * warm * np.array([dice.gauss(0, 1) for _ in PROPERTIES])
     subject = about(task)
-    choose = _Chooser(f"{character}/{task[:500]}", dice, warm)
+    choose = _Chooser(f"{character}/{(view or '')[:500]}/{task[:500]}", dice, warm)
     said = voice.Said(*_content(subject, style, view or "", task, member, choose))
     wishes = {name: float(style[place]) for place, name in enumerate(STYLE)}
     name = subject.name if subject.kind in ("concept", "work") else ""
@@ -74,7 +74,8 @@ def _content(
     wanted = max(1, min(14, round(4.5 + 2.6 * style[STYLE.index("length")])))
     entry = subject.entry
     if subject.kind == "concept":
-        return _explain(entry, style, level_of(view) if view else None, level_of(task), member, wanted)
+        level = level_of(view) if view else None
+        return _explain(entry, style, level if level is not None else level_of(task), member, choose, wanted)
     if subject.kind == "work":
         return _review(entry, style, view.lower() + " " + task[:400].lower(), member, choose, wanted)
     if subject.kind == "question":
@@ -100,16 +101,16 @@ def _content(
 
 
 def _explain(
-    entry: dict[str, Any], style: Floats, asked: int | None, told: int | None, member: dict[str, Any], wanted: int
+    entry: dict[str, Any], style: Floats, level: int | None, member: dict[str, Any], choose: _Chooser, wanted: int
 ) -> tuple[list[str], list[str], list[str]]:
-    level = asked if asked is not None else told
     if level is None:
-        level = round(member["level"] - 1.2 * float(style[STYLE.index("readability")]))
-    level = max(0, min(4, level))
-    lines = list(entry[LEVELS[level]])
-    if wanted > 4:  # what is left to say is said one level up, then one down
-        lines += [line for near in (level + 1, level - 1) if 0 <= near < 5 for line in entry[LEVELS[near]]]
-    return lines[:wanted], list(entry["examples"]), list(entry["humour"])
+        harder = 0.6 * (style[_FORMALITY] - style[_HUMOUR]) - 0.8 * style[STYLE.index("readability")]
+        level = max(0, min(4, round(member["level"] + float(harder))))
+    own = entry[LEVELS[level]]
+    lines = own[:1] + choose.rank(own[1:])
+    if wanted > 4:  # what is left to say is said one level up or down
+        lines += choose.rank([line for near in (level + 1, level - 1) if 0 <= near < 5 for line in entry[LEVELS[near]]])
+    return lines[:wanted], choose.rank(entry["examples"]), choose.rank(entry["humour"])
 
 
 def _review(
@@ -124,8 +125,10 @@ def _review(
         sides = [side for place, other in zip(order, order[1:] + order[:1], strict=True) for side in (("praise", place), ("blame", other))]
     else:
         sides = [("praise" if liking >= 0.75 else "blame", place) for place in order]
-    about = choose.rank(entry["about"])[: 2 if wanted > 3 else 1] if len(entry["about"]) > 2 else entry["about"][: 2 if wanted > 3 else 1]
-    return [*about, *(entry[side][place] for side, place in sides[:kept])], [], [entry["humour"]]
+    about = choose.rank(entry["about"])[: 2 if wanted > 5 else 1]
+    kind = "good" if liking >= 0.75 else "bad" if liking <= 0.25 else "mixed"
+    verdict = choose.rank(load("advice.yaml")["verdicts"][kind])[:1]
+    return [*about, *(entry[side][place] for side, place in sides[:kept]), *verdict], [], [entry["humour"]]
 
 
 def _agrees(one: dict[str, Any], style: Floats, view: str) -> float:

@@ -80,7 +80,7 @@ class Truth:
                 run.store.url,
                 "personas",
                 found="people without planted tastes",
-                expected="`source: society` in the recipe, or --gold FILE with labels by humans",
+                expected="`source: society` in the recipe",
             )
         parts = []
         for source in sources:

@@ -19,7 +19,7 @@ _SHORT_FORMS = (
     (r"\b([Dd]o|[Dd]oes|[Ii]s|[Aa]re|[Ww]as|[Ww]ere|[Hh]as|[Hh]ave|[Cc]ould|[Ww]ould|[Ss]hould) not\b", r"\1n't"),
     (r"\b([Cc])annot\b", r"\1an't"),
     (r"\b([Ww])ill not\b", r"\1on't"),
-    (r"\b([Ii]t|[Tt]hat|[Tt]here|[Ww]hat|[Hh]ere) is(?= (?!to\b)\w)", r"\1's"),
+    (r"(?<!about )\b([Ii]t|[Tt]hat|[Tt]here|[Ww]hat|[Hh]ere) is(?= (?!to\b)\w)", r"\1's"),
     (r"\b([Tt]hey|[Ww]e|[Yy]ou) are(?= \w)", r"\1're"),
 )
 # Only words that can stand in for each other wherever they occur in data/society/.
@@ -74,38 +74,41 @@ def speak(said: Said, wishes: Mapping[str, float], subject: str, quality: float,
 
 
 def _spoil(lines: Sequence[str], quality: float, diversity: float, bank: _Bank, dice: random.Random) -> list[str]:
-    """What a weaker member makes of good sentences: some become filler, some come twice."""
-    kept = [bank.take("weak") if dice.random() < 0.5 * (1 - quality) else line for line in lines]
-    if kept and dice.random() < 0.35 * (1 - quality) + (0.3 if diversity < -0.7 else 0.0):
-        kept.append(kept[dice.randrange(len(kept))])
+    """What a weaker member makes of good sentences: some but the first become filler, some come twice."""
+    kept = [bank.take("weak") if place and dice.random() < 0.5 * (1 - quality) else line for place, line in enumerate(lines)]
+    if len(kept) > 2 and dice.random() < 0.35 * (1 - quality) + (0.3 if diversity < -0.7 else 0.0):
+        kept.append(f"{bank.take('again')} {_lower(kept[dice.randrange(len(kept) - 1)])}")
     return [line for line in kept if line]
 
 
 def _dress(lines: Sequence[str], said: Said, wishes: Mapping[str, float], bank: _Bank, dice: random.Random) -> list[str]:
     """Each line with what a voice adds to it."""
-    extras = [
-        ("hedges", wishes["hedging"]),
-        ("certain", -wishes["hedging"] - 0.4),
-        ("asides_warm", wishes["warmth"]),
-        ("playful", wishes["humour"]),
-        ("questions", wishes["questions"]),
-        ("address", wishes["address"]),
-        ("asides_long", wishes["length"] - 0.6),
-    ]
+    manners = {
+        "hedges": wishes["hedging"],
+        "certain": -wishes["hedging"] - 0.4,
+        "asides_warm": wishes["warmth"],
+        "playful": wishes["humour"],
+        "questions": wishes["questions"],
+        "address": wishes["address"],
+        "asides_long": wishes["length"] - 0.6,
+    }
+    likely = [0.5 * _often(wish) for wish in manners.values()]
     examples, jokes = list(said.examples), list(said.humour)
     body = []
     for place, line in enumerate(lines):
-        parts = [_join(line, wishes, bank, dice) if place else line]
+        # One manner at most: a line buried in asides reads as if cards had been drawn.
+        manner = dice.choices(list(manners), likely)[0] if dice.random() < min(sum(likely), 0.65) else ""
+        lead = bank.take(f"leads_{manner}") if manner and line != _lower(line) and dice.random() < 0.75 else ""
+        parts = [f"{lead} {line if lead[-1] in '?!' else _lower(line)}" if lead else _join(line, wishes, bank, dice) if place else line]
         if examples and dice.random() < _often(wishes["examples"] + 0.3):
             example = examples.pop(0)
-            said_so = dice.random() < 0.5 and example != _lower(example)
-            parts.append(dice.choice(("For example, ", "For instance, ")) + _lower(example) if said_so else example)
+            first = len(examples) + 1 == len(said.examples)
+            said_so = bank.take("examples" if first else "more_examples") if dice.random() < 0.6 and example != _lower(example) else ""
+            parts.append(f"{said_so} {_lower(example)}".strip() if said_so else example)
         if jokes and dice.random() < _often(wishes["humour"]):
             parts.append(jokes.pop(0))
-        # One at most: a line buried in asides reads as if cards had been drawn.
-        likely = [0.5 * _often(wish) for _, wish in extras]
-        if dice.random() < min(sum(likely), 0.6):
-            parts.append(bank.take(dice.choices([name for name, _ in extras], likely)[0]))
+        if manner and not lead and dice.random() < 0.6:
+            parts.append(bank.take(manner))
         body.append(" ".join(part[:1].upper() + part[1:] for part in parts if part))
     return body
 
