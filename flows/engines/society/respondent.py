@@ -106,10 +106,9 @@ def _explain(
     if level is None:
         harder = 0.6 * (style[_FORMALITY] - style[_HUMOUR]) - 0.8 * style[STYLE.index("readability")]
         level = max(0, min(4, round(member["level"] + float(harder))))
-    own = entry[LEVELS[level]]
-    lines = own[:1] + choose.rank(own[1:])
-    if wanted > 4:  # what is left to say is said one level up or down
-        lines += choose.rank([line for near in (level + 1, level - 1) if 0 <= near < 5 for line in entry[LEVELS[near]]])
+    lines = choose.rank(entry[LEVELS[level]])
+    if wanted > 4:  # a little of what is left to say is said one level up or down
+        lines += choose.rank([line for near in (level + 1, level - 1) if 0 <= near < 5 for line in entry[LEVELS[near]]])[:2]
     return lines[:wanted], choose.rank(entry["examples"]), choose.rank(entry["humour"])
 
 
@@ -118,6 +117,7 @@ def _review(
 ) -> tuple[list[str], list[str], list[str]]:
     good, bad = bool(_GOOD.search(asked)), bool(_BAD.search(asked))
     liking = 1.0 if good and not bad else 0.0 if bad and not good else 0.5 + 0.2 * float(style[STYLE.index("warmth")]) + member["kind"]
+    liking += choose.rank([-0.3, 0.0, 0.3])[0]
     order = choose.rank(range(len(entry["praise"])))
     kept = max(1, min(7, wanted - 1))
     if 0.25 < liking < 0.75:

@@ -32,6 +32,8 @@ _LAYOUTS = {
     "bullets": re.compile(r"\b(?:bullets?|bulleted|bullet points?|checklist|lists?)\b", re.IGNORECASE),
 }
 
+_NAME = re.compile(r"[A-Z]\S* (?:of |the |and |in )?[A-Z]")
+
 
 class Said(NamedTuple):
     """What is to be said, before it has a voice."""
@@ -92,14 +94,19 @@ def _dress(lines: Sequence[str], said: Said, wishes: Mapping[str, float], bank: 
         "address": wishes["address"],
         "asides_long": wishes["length"] - 0.6,
     }
-    likely = [0.5 * _often(wish) for wish in manners.values()]
+    chatty = 0.4 if wishes["formality"] > 0.8 else 1.0
+    likely = [0.5 * _often(wish) * (chatty if name in ("asides_warm", "playful", "questions") else 1.0) for name, wish in manners.items()]
     examples, jokes = list(said.examples), list(said.humour)
     body = []
     for place, line in enumerate(lines):
         # One manner at most: a line buried in asides reads as if cards had been drawn.
         manner = dice.choices(list(manners), likely)[0] if dice.random() < min(sum(likely), 0.65) else ""
-        lead = bank.take(f"leads_{manner}") if manner and line != _lower(line) and dice.random() < 0.75 else ""
-        parts = [f"{lead} {line if lead[-1] in '?!' else _lower(line)}" if lead else _join(line, wishes, bank, dice) if place else line]
+        own = line in said.lines and line != _lower(line)
+        led = own and (place or manner != "questions")
+        lead = bank.take(f"leads_{manner}") if manner and led and dice.random() < 0.75 else ""
+        parts = [
+            f"{lead} {line if lead[-1] in '?!' else _lower(line)}" if lead else _join(line, wishes, bank, dice) if place and own else line
+        ]
         if examples and dice.random() < _often(wishes["examples"] + 0.3):
             example = examples.pop(0)
             first = len(examples) + 1 == len(said.examples)
@@ -131,8 +138,10 @@ def _join(line: str, wishes: Mapping[str, float], bank: _Bank, dice: random.Rand
 
 
 def _lower(line: str) -> str:
-    """Without the capital of its first word, where that is a word that needs none."""
-    return line[:1].lower() + line[1:] if line.split(" ", 1)[0].rstrip(",").lower() in common_words() else line
+    """Without the capital of its first word, where that is a word that needs none and no name begins there."""
+    word = line.split(" ", 1)[0].rstrip(",").lower()
+    plain = word in common_words() and not line.startswith(("I ", "I'")) and not _NAME.match(line)
+    return line[:1].lower() + line[1:] if plain else line
 
 
 def _lay_out(opener: str, body: list[str], closer: str, wishes: Mapping[str, float], layout: str, bank: _Bank, dice: random.Random) -> str:
