@@ -127,8 +127,9 @@ def _review(
         sides = [("praise" if liking >= 0.75 else "blame", place) for place in order]
     about = choose.rank(entry["about"])[: 2 if wanted > 5 else 1]
     kind = "good" if liking >= 0.75 else "bad" if liking <= 0.25 else "mixed"
-    verdict = choose.rank(load("advice.yaml")["verdicts"][kind])[:1]
-    return [*about, *(entry[side][place] for side, place in sides[:kept]), *verdict], [], [entry["humour"]]
+    lines = [*about, *(entry[side][place] for side, place in sides[:kept])]
+    lines[-1] += " " + choose.rank(load("advice.yaml")["verdicts"][kind])[0]
+    return lines, [], [entry["humour"]]
 
 
 def _agrees(one: dict[str, Any], style: Floats, view: str) -> float:

@@ -19,7 +19,7 @@ _SHORT_FORMS = (
     (r"\b([Dd]o|[Dd]oes|[Ii]s|[Aa]re|[Ww]as|[Ww]ere|[Hh]as|[Hh]ave|[Cc]ould|[Ww]ould|[Ss]hould) not\b", r"\1n't"),
     (r"\b([Cc])annot\b", r"\1an't"),
     (r"\b([Ww])ill not\b", r"\1on't"),
-    (r"(?<!about )\b([Ii]t|[Tt]hat|[Tt]here|[Ww]hat|[Hh]ere) is(?= (?!to\b)\w)", r"\1's"),
+    (r"(?<!about )(?<!with )(?<!of )(?<!for )\b([Ii]t|[Tt]hat|[Tt]here|[Ww]hat|[Hh]ere) is(?= (?!to\b)\w)", r"\1's"),
     (r"\b([Tt]hey|[Ww]e|[Yy]ou) are(?= \w)", r"\1're"),
 )
 # Only words that can stand in for each other wherever they occur in data/society/.
