@@ -137,8 +137,9 @@ def _early(panel: Panel, answers: Answers, rejected: tuple[pl.DataFrame, ...], r
     written = sum(answers.characters[name] for name in answers.unknown)
     if answers.unknown:
         written *= per_character(known["text"].to_list() or panel.prompts["text"].to_list())
-    spread = np.arange(answers.rejected.height) % (1 if recipe.candidates.source == "file" else parts)
-    candidates = written + table_bytes(Candidate, answers.rows, by_prompt(answers.rows), parts) + rejected_bytes(answers.rejected, spread)
+    refused = answers.rejected.select(pl.col("row").str.json_path_match("$.prompt_id").fill_null("").alias("prompt_id"))
+    lost = first(answers.rejected) if recipe.candidates.source == "file" else rejected_bytes(answers.rejected, by_prompt(refused))
+    candidates = written + table_bytes(Candidate, answers.rows, by_prompt(answers.rows), parts) + lost
     counts = {"personas": panel.personas.height, "prompts": panel.prompts.height, "candidates": answers.rows.height}
     sizes = {"personas": personas, "prompts": prompts, "candidates": candidates}
     if recipe.embeddings:

@@ -29,7 +29,7 @@ from prefloom.schemas.label import Judgement, Label, Preference, Rejected, TrlEx
 from prefloom.schemas.recipe import LabelChecks
 from prefloom.schemas.record import Record
 
-MOST_PARTS, ENOUGH = 2, 8_000  # parts that are written to judge a table by: one of so many rows (or characters) is enough, also of replies
+MOST_PARTS, ENOUGH = 4, 8_000  # parts that are written to judge a table by, until they have so many rows (or tens of characters); also replies
 MOST_ROWS = 65_536  # of one part
 PAGE = 650_000  # characters of a column that make a page, where pages are cut by content
 BLOB = 1 << 19  # characters that are compressed to judge a text column by
@@ -52,7 +52,7 @@ def table_bytes(record: type[Record], rows: pl.DataFrame, place: NDArray[np.int6
         return parts * _size(record, rows)
     counts = np.bincount(place, minlength=parts)
     # A row counts by its text where it has one.
-    weights = rows["text"].str.len_chars().to_numpy() + 50.0 if "text" in rows.columns else np.ones(rows.height)
+    weights = rows["text"].str.len_chars().to_numpy() / 10 + 5.0 if "text" in rows.columns else np.ones(rows.height)
     weight = took = 0.0
     one = float(weights.mean())
     least = _size(record, rows[[int(np.argmin(np.abs(weights - one)))]])  # what a file has beside its rows; an empty one has less

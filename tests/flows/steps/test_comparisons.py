@@ -26,7 +26,8 @@ def test_quotas_are_met(tmp_path: Path) -> None:
 
 
 def test_some_cells_are_never_asked(tmp_path: Path) -> None:
-    frame = asked(tmp_path, personas=[{"source": "grid", "count": 60}], splits={"validation": 0.3, "test": 0.3})
+    sources = {"personas": [{"source": "grid", "count": 60}], "prompts": [{"source": "seeds", "count": 40}]}
+    frame = asked(tmp_path, **sources, splits={"validation": 0.3, "test": 0.3})
     assert set(frame.select("persona_split", "prompt_split").iter_rows()) == set(CELLS)
 
 
