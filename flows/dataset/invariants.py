@@ -163,12 +163,10 @@ def exports(store: Store, data: dict[str, pl.DataFrame], recipe: Recipe) -> Chec
         .join(data["personas"].select("persona_id", "description"), on="persona_id")
     )
     personal = bool(recipe.exports.trl and recipe.exports.trl.persona)
-    shown = _said("prompt", "content").list.first().str.contains(pl.col("description"), literal=True) | (not personal)
     right = (
         (_said("chosen", "content").list.join("\n") == pl.col("good"))
         & (_said("rejected", "content").list.join("\n") == pl.col("bad"))
         & (_said("prompt", "content").list.last() == pl.col("text"))
-        & shown
         & (_said("prompt", "role").list.join(",") == ("system,user" if personal else "user"))
         & (_said("chosen", "role").list.join(",") == "assistant")
         & (_said("rejected", "role").list.join(",") == "assistant")
@@ -178,7 +176,11 @@ def exports(store: Store, data: dict[str, pl.DataFrame], recipe: Recipe) -> Chec
     for name in store.list("exports/trl/*/*.parquet"):
         rows = tables.read(store, name, TrlExample).join(expected, on=READING, how="left", suffix="_expected")
         seen.append(rows.select(READING))
-        check.refuse(rows, {f"rows of {name} differ from their preference": ~(right & (pl.col("split") == name.split("/")[2]))})
+        # In Python: polars makes a pattern of each description, and one of a million characters is too long for it.
+        openings = rows.select("persona_id", "description", _said("prompt", "content").list.first().alias("said")).unique()
+        unlike = [persona for persona, told, said in openings.drop_nulls().iter_rows() if personal and told not in said]
+        mine = ~pl.col("persona_id").is_in(unlike)
+        check.refuse(rows, {f"rows of {name} differ from their preference": ~(right & mine & (pl.col("split") == name.split("/")[2]))})
     exported, wanted = pl.concat(seen).sort(READING), data["preferences"].select(READING).sort(READING)
     wanted = wanted if recipe.exports.trl else wanted.clear()
     check.expect(exported.equals(wanted), f"{exported.height} rows exported for {wanted.height} preferences, or not those")

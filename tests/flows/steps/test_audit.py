@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import sys
-import types
 from pathlib import Path
 
 import numpy as np
@@ -259,9 +257,7 @@ def test_damaged_tables_are_named(copy: Path) -> None:
 @pytest.fixture
 def lengths(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every dataset's people have tastes by length, wherever the command looks for planted ones."""
-    module = types.ModuleType("truth")
-    module.__dict__["Truth"] = Lengths
-    monkeypatch.setitem(sys.modules, auditing.TRUTH, module)
+    monkeypatch.setattr("prefloom.flows.engines.society.truth.Truth", Lengths)
 
 
 @pytest.mark.usefixtures("lengths")
