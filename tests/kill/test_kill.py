@@ -5,7 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 
+
+@pytest.mark.timeout(1800)
 def test_a_build_killed_everywhere_ends_byte_identical() -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     script = Path(__file__).with_name("matrix.py")
