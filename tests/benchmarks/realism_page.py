@@ -23,7 +23,7 @@ PAGE = """\
 
 The society's {members} answered in two views (as in `tests/benchmarks/panel.py`), at temperature .9: {each} answers to each of the
 {shipped} prompts that ship with prefloom, and to each of the {real} prompts of the real answers, to which {each} models of 2024 gave
-one answer each. The shipped prompts ask for advice, explanations, reviews and opinions, of which the society knows something; the real
+one answer each. The shipped prompts ask for explanations, opinions and reviews that the society knows; the real
 ones ask for anything. Brackets are 95 % intervals over prompts, and over people where there are any. Bold is far off: intervals that do
 not overlap, and more than 10 points between shares or a factor of more than 1.5 between other numbers.
 
