@@ -116,8 +116,8 @@ def _review(
     entry: dict[str, Any], style: Floats, asked: str, member: dict[str, Any], choose: _Chooser, wanted: int
 ) -> tuple[list[str], list[str], list[str]]:
     good, bad = bool(_GOOD.search(asked)), bool(_BAD.search(asked))
-    liking = 1.0 if good and not bad else 0.0 if bad and not good else 0.5 + 0.2 * float(style[STYLE.index("warmth")]) + member["kind"]
-    liking += choose.rank([-0.3, 0.0, 0.3])[0]
+    mood = 0.5 + 0.2 * float(style[STYLE.index("warmth")]) + member["kind"] + choose.rank([-0.3, 0.0, 0.3])[0]
+    liking = mood if good == bad else float(good)
     order = choose.rank(range(len(entry["praise"])))
     kept = max(1, min(7, wanted - 1))
     if 0.25 < liking < 0.75:

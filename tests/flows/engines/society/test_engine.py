@@ -4,7 +4,7 @@ import pytest
 
 from prefloom.flows.engines.protocol import Reply, Request
 from prefloom.flows.engines.scorers import PROPERTIES, score
-from prefloom.flows.engines.society import Society
+from prefloom.flows.engines.society import Society, data
 from prefloom.prompts import load
 from prefloom.schemas.errors import InputError
 
@@ -123,3 +123,11 @@ def test_identity_names_the_member_its_errors_and_the_revision() -> None:
     assert Society("good").identity.split("@")[1] == Society("terse").identity.split("@")[1]
     with pytest.raises(InputError, match="did you mean 'good'"):
         Society("goood")
+
+
+@pytest.mark.parametrize(("view", "kind"), [("an enthusiastic, positive verdict", "good"), ("a harsh, critical verdict", "bad")])
+def test_a_review_says_what_it_is_asked_to_say(view: str, kind: str) -> None:
+    verdicts = [line.replace("{topic}", "Dracula") for line in data.load("advice.yaml")["verdicts"][kind]]
+    messages = load("candidate/answer").render(prompt="Write a review of Dracula.", view=view)
+    texts = [reply.text or "" for reply in ask("scholar", *(Request(messages, 512, 0.9, seed) for seed in range(10)))]
+    assert all(any(verdict[5:30] in text for verdict in verdicts) for text in texts)
