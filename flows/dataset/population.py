@@ -72,12 +72,11 @@ def majority(frame: pl.DataFrame) -> Share:
 def variance_shares(data: Dataset) -> tuple[float, float, float]:
     """Shares of the variance of margins: common to all personas, personal, and noise between the two orders; nan without enough labels.
 
-    One-way analysis of variance over comparisons with unequal group sizes; a label's `bias`, less its mean, is half the difference of two
-    readings that should be equal, so its variance is the noise in a mean of two.
+    One-way analysis of variance over comparisons with unequal group sizes. A label's `bias` is half the difference of two readings; what it
+    is on average for a comparison, both orders cancel, so its variance within comparisons is the noise in a mean of two.
     """
     between, within = components(data.labels, "comparison_id", "margin")
-    spread = data.labels["bias"].var()
-    noise = min(within, float(spread) if isinstance(spread, float) else 0.0)
+    noise = min(within, components(data.labels, "comparison_id", "bias")[1])
     total = between + within
     return (between / total, (within - noise) / total, noise / total) if total > 0 else (float("nan"),) * 3
 

@@ -88,6 +88,8 @@ def _value(schema: Schema) -> str:
         return " or ".join(dict.fromkeys(_value(option) for option in options))
     if "const" in schema:
         return f"`{schema['const']}`"
+    if "enum" in schema:
+        return ", ".join(f"`{choice}`" for choice in schema["enum"])
     match schema.get("type"):
         case "array":
             return f"list of {_value(schema['items'])}"

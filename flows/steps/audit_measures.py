@@ -183,7 +183,10 @@ def personas(persona: Ints, ids: Sequence[str], descriptions: Sequence[str], rig
     """How accuracy differs from persona to persona; `noise` is the spread that chance alone would make."""
     n, hits = np.bincount(persona, minlength=len(ids)), np.bincount(persona, weights=right, minlength=len(ids))
     judged = [int(i) for i in np.flatnonzero(n >= FEWEST)] or [int(i) for i in np.flatnonzero(n)]
-    level = hits[judged] / n[judged]
+    level, mean = (
+        hits[judged] / n[judged],
+        hits[judged].sum() / n[judged].sum(),
+    )  # the level of one label is 0 or 1, as if no chance were in it
     worst = sorted(range(len(judged)), key=lambda i: (level[i], ids[judged[i]]))[:WORST]
     marks = (0, 0.1, 0.25, 0.5, 0.75, 0.9, 1)
     return {
@@ -191,7 +194,7 @@ def personas(persona: Ints, ids: Sequence[str], descriptions: Sequence[str], rig
         "fewer": int((n > 0).sum()) - len(judged),
         "quantiles": {str(mark): float(value) for mark, value in zip(marks, np.quantile(level, marks), strict=True)},
         "spread": float(level.std(ddof=1)) if len(level) > 1 else float("nan"),
-        "noise": float(np.sqrt((level * (1 - level) / n[judged]).mean())),
+        "noise": float(np.sqrt((mean * (1 - mean) / n[judged]).mean())),
         "worst": [
             {
                 "persona_id": ids[judged[i]],

@@ -25,7 +25,7 @@ from prefloom.flows.engines.society.respondent import respond
 from prefloom.prompts.fence import apart
 from prefloom.schemas.errors import InputError, nearest
 
-SOCIETY_VERSION = 4  # raise it when the code of this folder or of the scorers gives other replies
+SOCIETY_VERSION = 5  # raise it when the code of this folder or of the scorers gives other replies
 BATCH = 512
 REFUSAL = "I would rather not choose on somebody else's behalf."
 _WORDY = "Both answers have something to be said for them."

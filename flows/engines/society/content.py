@@ -103,7 +103,8 @@ def _advice(text: str) -> Subject:
     words = re.findall(r"[a-z][a-z'-]*", text)
     counts = {domain: sum(word in own for word in words) for domain, own in _domain_words().items()}
     best = max(counts, key=lambda domain: counts[domain])
-    return Subject("advice", best if counts[best] else "", {"values": known["values"], "says": known["domains"].get(best, [])})
+    domain = best if counts[best] else ""
+    return Subject("advice", domain, {"values": known["values"], "says": known["domains"].get(domain, [])})
 
 
 @cache

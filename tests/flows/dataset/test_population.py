@@ -72,7 +72,8 @@ def test_variance_is_taken_apart_as_it_was_put_together(small: object, pair: flo
     rng = np.random.default_rng(1)
     u, c = 200, 300
     truth = pair * rng.normal(size=(1, c)) + personal * rng.normal(size=(u, c))
-    x, y = (truth + noise * rng.normal(size=(u, c)) for _ in range(2))
+    liking = 3 * rng.normal(size=(1, c))  # for the first place, by comparison: averaging both orders removes it
+    x, y = (truth + sign * liking + noise * rng.normal(size=(u, c)) for sign in (1, -1))
     labels = pl.DataFrame(
         {"comparison_id": np.tile(np.arange(c), u).astype(str), "margin": ((x + y) / 2).ravel(), "bias": ((x - y) / 2).ravel()}
     )
