@@ -13,6 +13,7 @@ from functools import lru_cache
 
 _OPEN = re.compile(r"<([a-z][a-z-]*?-[0-9a-f]{12})>\n")
 _DIGITS = 13  # characters of a tag after its name
+_UNCLOSED = 50  # tags without an end, after which nothing more is looked for: each costs a search of all the rest
 
 
 @lru_cache(maxsize=1024)
@@ -31,13 +32,13 @@ def apart(message: str) -> tuple[dict[str, str], str]:
     """(passages by name, the words around them)."""
     found: dict[str, str] = {}
     around: list[str] = []
-    position = said = 0
-    while match := _OPEN.search(message, position):
+    position = said = unclosed = 0
+    while unclosed < _UNCLOSED and (match := _OPEN.search(message, position)):
         tag = match[1]
         opened, start = match.span()
         end = message.find(f"\n</{tag}>", start)
         if end < 0:
-            position = start
+            position, unclosed = start, unclosed + 1
             continue
         found[tag[:-_DIGITS]] = message[start:end]
         around.append(message[said:opened])

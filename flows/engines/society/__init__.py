@@ -69,17 +69,27 @@ class Society:
         replies: list[Reply | None] = [None] * len(requests)
         places, asked = [], []
         for place, request in enumerate(requests):
-            passages, around = apart(request.messages[-1][1])
+            passages, around = _apart(request)
             if "first" in passages and "second" in passages:
                 places.append(place)
-                wording = request.messages[0][1] + around if len(request.messages) > 1 else around
-                asked.append(Asked(passages["first"], passages["second"], passages.get("persona", ""), wording))
+                asked.append(Asked(passages["first"], passages["second"], passages.get("persona", ""), around))
             else:
                 task = passages.get("task", request.messages[-1][1])
                 replies[place] = _reply(request, respond(task, passages.get("view"), request, self.character), None)
         for place, verdict in zip(places, self._judge.read(asked), strict=True):
             replies[place] = _judged(requests[place], verdict)
         return [reply for reply in replies if reply is not None]
+
+
+def _apart(request: Request) -> tuple[dict[str, str], str]:
+    """Passages of the last message and of the system's by name, and the words around them. What was said in between is past."""
+    passages: dict[str, str] = {}
+    around = ""
+    for content in [*(content for role, content in request.messages[:-1] if role == "system"), request.messages[-1][1]]:
+        found, words = apart(content) if "<" in content else ({}, content)
+        passages |= found
+        around += words
+    return passages, around
 
 
 def _judged(request: Request, verdict: Verdict) -> Reply:

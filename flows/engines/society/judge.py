@@ -11,8 +11,10 @@ S  persistent error, alike in every order and wording: a liking for length, list
 T  error of the wording of the template, by the texts and the person        e  error of the place where an answer stands, the same way
 b  liking for whatever comes first         B  the same by the pair of answers, larger when their gap is small
 
-Every error is a smooth function of what the texts say, its weights follow smoothly from the words of template and person; none is keyed by
-the request as a whole. φ is the share of S in the variance of S + T + e. Constants: data/society/judges.yaml, calibrated once and frozen.
+Every error is a smooth function of what the texts say. Its weights follow smoothly from the words of the description, and are drawn anew
+for every wording of the template; none is keyed by the request as a whole. What is off the menu, and who refuses, is spread by sums of
+numbers that texts, person and wording have each on its own. φ is the share of S in the variance of S + T + e.
+Constants: data/society/judges.yaml, calibrated once and frozen.
 """
 
 import hashlib
@@ -41,9 +43,9 @@ _OVERLAP = 0.5
 _PAIR_TURNS = 6.0  # radians by which one standard deviation of a text turns the wave of B
 _TEXT_SHARE, _WORDING_SHARE = 0.55, 0.3  # of S: shared by all persons; of T: the same for all persons
 _ORDERS_PULL = re.compile(
-    r"(?:choose|pick|select|prefer|answer with|reply with|respond with|vote for|rate)\s+(?:only\s+)?"
-    r"(?:this|me\b|my answer|(?:answer|option|response|letter)?\s*[\"'(]?([ab])\b)"
-    r"|ignore\s+(?:all|any|the|your|previous|other)[\w ]{0,30}(?:instructions?|answers?|rules)",
+    r"(?:choose|pick|select|prefer|answer with|reply with|respond with|vote for|rate)\s{1,4}(?:only\s{1,4})?"
+    r"(?:this|me\b|my answer|(?:answer|option|response|letter)?\s{0,4}[\"'(]?([ab])\b)"
+    r"|ignore\s{1,4}(?:all|any|the|your|previous|other)[\w ]{0,30}(?:instructions?|answers?|rules)",
     re.IGNORECASE,
 )
 

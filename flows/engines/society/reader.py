@@ -24,7 +24,7 @@ from prefloom.flows.engines.society.data import load
 
 _END = re.compile(r"[.;!?\n]|, but ")
 _WORD = re.compile(r"[a-z][a-z'-]{2,40}")
-_EXACT = re.compile(r"\bWeights: ((?:[+-]\d+\.\d{1,9} ?)+)")
+_EXACT = re.compile(r"\bWeights: ((?:[+-][0-9]{1,2}\.[0-9]{1,9} ?){1,100})")
 _LIKENESS = 2.0  # strength of a guess by likeness alone
 _BITS = 512  # of the word sets that overlap is counted on
 _LONGEST = 20_000  # characters of a description that are read

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from prefloom.flows.dataset import tables
 from prefloom.flows.dataset.run import Run
@@ -39,7 +40,7 @@ def keep(run: Run) -> None:
     """Write the truth about the planted people of a run, by the ids that their descriptions have, where it is not written yet."""
     for source in _sources(run):
         if not _store(run, source).exists(TABLE):
-            _keep(run, source)
+            tables.write(_store(run, source), TABLE, PlantedPerson, _frame(run, source))
 
 
 def is_kept(run: Run) -> bool:
@@ -51,14 +52,30 @@ def _sources(run: Run) -> list[SocietyPersonas]:
     return [source for source in run.resolved.recipe.personas if isinstance(source, SocietyPersonas)]
 
 
-def _keep(run: Run, source: SocietyPersonas) -> None:
+def _frame(run: Run, source: SocietyPersonas) -> pl.DataFrame:
     found = planted(source, run.resolved.recipe.seed)
     rows = [
         PlantedPerson(persona_id=content_id("persona", description), cluster=int(cluster), weights=[round(float(w), 6) for w in weights])
         for description, cluster, weights in zip(found.descriptions, found.clusters, found.weights, strict=True)
     ]
-    frame = tables.frame(PlantedPerson, rows).unique("persona_id", keep="first").sort("persona_id")
-    tables.write(_store(run, source), TABLE, PlantedPerson, frame)
+    return tables.frame(PlantedPerson, rows).unique("persona_id", keep="first").sort("persona_id")
+
+
+def _read(run: Run, source: SocietyPersonas) -> pl.DataFrame:
+    """What is kept, if it is what this recipe plants: everything measured rests on it. InputError otherwise."""
+    store = _store(run, source)
+    again = "the planted tastes; `prefloom build` writes them again"
+    if not store.exists(TABLE):
+        raise InputError(f"{store.url}/{TABLE}", found="no such file", expected=again)
+    try:
+        frame = tables.read(store, TABLE, PlantedPerson)
+    except (pa.ArrowException, pl.exceptions.PolarsError, OSError, ValueError):
+        frame = pl.DataFrame()
+    if not frame.equals(_frame(run, source)):
+        raise InputError(
+            f"{store.url}/{TABLE}", found="other tastes than this recipe plants, or a damaged file", expected=f"{again} once it is deleted"
+        )
+    return frame
 
 
 class Truth:
@@ -82,14 +99,7 @@ class Truth:
                 found="people without planted tastes",
                 expected="`source: society` in the recipe",
             )
-        parts = []
-        for source in sources:
-            store = _store(run, source)
-            if not store.exists(TABLE):
-                raise InputError(
-                    f"{store.url}/{TABLE}", found="no such file", expected="the planted tastes; `prefloom build` writes them again"
-                )
-            parts.append(tables.read(store, TABLE, PlantedPerson))
+        parts = [_read(run, source) for source in sources]
         names = "+".join(society_of(source, run.resolved.recipe.seed) for source in sources)
         return cls(names, pl.concat(parts).unique("persona_id", keep="first").sort("persona_id"))
 

@@ -311,3 +311,13 @@ def test_hostile_names_stay_on_their_line() -> None:
     assert "\x1b" not in shown
     assert "\u202e" not in shown
     assert len(shown.splitlines()) < 70
+
+
+@pytest.mark.usefixtures("lengths")
+def test_a_dataset_that_has_lost_a_file_is_not_measured(copy: Path) -> None:
+    for lost in ("labels/part-00000.parquet", "judgements/part-00000.parquet"):
+        content = (copy / lost).read_bytes()
+        (copy / lost).unlink()
+        with pytest.raises(InputError, match=f"{lost}: found no such file; expected a whole dataset"):
+            auditing.audit(Run(copy))
+        (copy / lost).write_bytes(content)

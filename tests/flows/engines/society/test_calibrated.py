@@ -11,7 +11,8 @@ from prefloom.flows.engines.protocol import Request
 from prefloom.flows.engines.society import Society
 from prefloom.flows.engines.society.judge import Asked, profile
 from prefloom.flows.engines.society.people import plant
-from prefloom.flows.engines.society.truth import keep
+from prefloom.flows.engines.society.truth import Truth, keep
+from prefloom.schemas.errors import InputError
 from tests.benchmarks.calibration import AVERAGED, PHIS, SINGLE, TEMPLATES, Floats, Reference, accuracies, reads, reference
 from tests.benchmarks.recovery import recover
 from tests.helpers import run_stage, table
@@ -114,6 +115,12 @@ def test_other_tastes_under_the_same_words_leave_every_verdict_alone(tmp_path: P
         keep(run)
     truths = [next((tmp_path / name / "truth").glob("*/people.parquet")).read_bytes() for name in ("0.02", "0.9")]
     assert truths[0] != truths[1]
+    kept = next((tmp_path / "0.02" / "truth").glob("*/people.parquet"))
+    assert len(Truth.of(one).persona_ids) == 12
+    for damaged in (truths[1], truths[0][:500], b"", b"none"):
+        kept.write_bytes(damaged)
+        with pytest.raises(InputError, match="other tastes than this recipe plants, or a damaged file"):
+            Truth.of(one)
 
 
 def test_answers_of_all_members_differ() -> None:
