@@ -107,6 +107,9 @@ def test_a_server_without_log_probabilities_is_read_by_votes_and_says_so(tmp_pat
                 {"urls": [f"http://127.0.0.1:{port}/v1"], "concurrency": 8},
                 prompts=[{"source": "file", "path": "prompts.jsonl", "fields": {"id": "id"}}],
                 candidates={"source": "file", "path": "answers.jsonl", "fields": {"prompt_id": "id", "model": None}},
+                # Whatever a tiny model says under one template it may say to everything, and two equal votes decide nothing.
+                judgements={"model": "judge", "templates": ["judge/pairwise", "judge/choice", "judge/reader"]},
+                personas=[{"source": "grid", "count": 12}],
             )
             done = prefloom("build", str(recipe), "--out", str(tmp_path / "data"))
         finally:
