@@ -23,12 +23,12 @@ import yaml
 from numpy.typing import NDArray
 
 from prefloom.flows.engines.protocol import Request
-from prefloom.flows.engines.society import Society
+from prefloom.flows.engines.scorers import PROPERTIES
+from prefloom.flows.engines.society import Society, reader, told
 from prefloom.flows.engines.society.data import load
 from prefloom.flows.engines.society.judge import Asked, Judge
-from prefloom.flows.engines.society.people import People, plant
+from prefloom.flows.engines.society.people import STRENGTHS, People, block_scale, plant, settings
 from prefloom.prompts import load as template
-from prefloom.prompts.fence import apart
 
 Floats = NDArray[np.float64]
 WRITERS = ("terse", "friendly", "scholar", "rambler")
@@ -81,8 +81,8 @@ def reads(known: Reference, judge: Judge, name: str, tail: str = "") -> tuple[Fl
             task, one, other = known.pairs[pair]
             first, second = (other, one) if swapped else (one, other)
             messages = template(name).render(persona=known.people.descriptions[person], prompt=task, first=first, second=second)
-            passages, around = apart(messages[-1][1])
-            asked.append(Asked(passages["first"], passages["second"], passages["persona"], messages[0][1] + around + tail))
+            passages, around = told(Request(messages, 1))
+            asked.append(Asked(passages["first"], passages["second"], passages["persona"], around + tail))
         odds = np.array([verdict.log_odds for start in range(0, len(asked), 512) for verdict in judge.read(asked[start : start + 512])])
         both.append(-odds if swapped else odds)
     return both[0], both[1]
@@ -174,6 +174,40 @@ def _solve(rises_or_falls: Any, target: float, low: float, high: float, steps: i
     return (low + high) / 2
 
 
+def phi(errors: Floats) -> float:
+    """Share of the variance of errors [wording, order, asked] that wordings and orders have in common."""
+    wordings = len(errors)
+    centred = errors - errors.mean(axis=2, keepdims=True)
+    flat = centred.reshape(2 * wordings, -1)
+    products = flat @ flat.T / flat.shape[1]
+    place = np.arange(2 * wordings)
+    apart = (place[:, None] // 2 != place // 2) & (place[:, None] % 2 != place % 2)
+    return float(products[apart].mean() / np.trace(products) * 2 * wordings)
+
+
+def persistent(known: Reference, traits: Mapping[str, Any], scales: Mapping[str, float], noise: Mapping[str, float]) -> float:
+    """φ of all error against the truth: what a description leaves open, and what the judge's scorers see otherwise, is in it too."""
+    said = np.array(list(spread(known, traits, scales, noise).values()))
+    mean = said.mean(axis=(0, 1))
+    return phi(said - (mean @ known.gaps) / (known.gaps @ known.gaps) * known.gaps)
+
+
+def vocabulary(preset: str, people: int = 600) -> str:
+    """How much of the language of planted people judges know: levels heard right, and what a life alone makes them guess."""
+    given, tastes = settings(preset), np.zeros((2, people, len(PROPERTIES)))
+    for row, stated in zip(tastes, (1.0, 0.0), strict=True):
+        found = plant(preset, people, 1, stated=stated)
+        row[:] = found.linear / np.sqrt(1 - given["bends"] - given["hidden"]) / block_scale(given["values"])
+        read = [reader.read(description) for description in found.descriptions]
+        if stated:
+            levels = np.abs(row[..., None] - STRENGTHS).argmin(axis=-1) - 2
+            heard = np.mean(levels == np.array([one.levels for one in read]))
+    guessed = np.corrcoef(np.array([one.guessed for one in read]).ravel(), tastes[1].ravel())[0, 1]
+    common = np.array([load("people.yaml")["common"].get(name, 0.0) for name in PROPERTIES])
+    alike = common @ reader.anybody() / np.linalg.norm(common) / np.linalg.norm(reader.anybody())
+    return f"{preset}: {heard:.1%} of levels heard right; guesses from a life alone r = {guessed:.2f}; anybody · common {alike:.2f}"
+
+
 def main() -> None:
     """Fit, or say what the frozen judges give."""
     parser = argparse.ArgumentParser()
@@ -183,14 +217,18 @@ def main() -> None:
     constants = fit(known) if options.fit else load("judges.yaml")
     if options.fit:
         print(yaml.safe_dump(constants, sort_keys=False, width=150, default_flow_style=None))
-    print(f"{'profile':8} {'phi':>5} {'one order':>10} {'averaged':>9} {'all templates':>14}")
+    print(f"{'profile':8} {'phi':>5} {'one order':>10} {'averaged':>9} {'if clear':>9} {'all templates':>14} {'persistent':>11}")
     for name, traits in constants["profiles"].items():
-        for phi in traits["noise"] or (0.65,):
-            judge = Judge(traits, traits["noise"].get(phi, SILENT), constants["scales"])
+        for at in traits["noise"] or (0.65,):
+            judge = Judge(traits, traits["noise"].get(at, SILENT), constants["scales"])
             found = [reads(known, judge, one) for one in TEMPLATES]
             single, averaged = np.mean([accuracies(known, *both) for both in found], axis=0)
-            total = sum(ab + ba for ab, ba in found)
-            print(f"{name:8} {phi:5} {single:10.3f} {averaged:9.3f} {np.mean((total > 0) == (known.gaps > 0)):14.3f}")
+            noise = traits["noise"].get(at, SILENT)
+            right = [(total > 0) == (known.gaps > 0) for total in (*(ab + ba for ab, ba in found), sum(ab + ba for ab, ba in found))]
+            clear = np.mean(right[:-1], axis=0)[np.abs(known.gaps) >= 0.5].mean()
+            rest = f"{persistent(known, traits, constants['scales'], noise):11.2f}"
+            print(f"{name:8} {at:5} {single:10.3f} {averaged:9.3f} {clear:9.3f} {right[-1].mean():14.3f} {rest}")
+    print(*(vocabulary(preset) for preset in load("people.yaml")["presets"]), sep="\n")
 
 
 if __name__ == "__main__":

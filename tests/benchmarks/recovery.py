@@ -21,7 +21,7 @@ from prefloom.flows.engines.scorers import PROPERTIES
 from prefloom.flows.engines.society import reader
 from prefloom.flows.engines.society.data import load
 from prefloom.flows.engines.society.judge import Judge
-from tests.benchmarks.calibration import PHIS, SILENT, TEMPLATES, Floats, Reference, reads, reference
+from tests.benchmarks.calibration import PHIS, SILENT, TEMPLATES, Floats, Reference, phi, reads, reference
 
 Ints = NDArray[np.int64]
 TAILS = ("", "\nTake your time.", "\nOne of the two has to be chosen.", "\nThink of what this person would say.")
@@ -46,17 +46,6 @@ class Found:
 def readings(known: Reference, judge: Judge) -> Floats:
     """[wording, order, asked] -> log-odds of the one answer."""
     return np.array([reads(known, judge, name, tail) for name in TEMPLATES for tail in TAILS])
-
-
-def phi(errors: Floats) -> float:
-    """Share of the variance of errors [wording, order, asked] that wordings and orders have in common."""
-    wordings = len(errors)
-    centred = errors - errors.mean(axis=2, keepdims=True)
-    flat = centred.reshape(2 * wordings, -1)
-    products = flat @ flat.T / flat.shape[1]
-    place = np.arange(2 * wordings)
-    apart = (place[:, None] // 2 != place // 2) & (place[:, None] % 2 != place % 2)
-    return float(products[apart].mean() / np.trace(products) * 2 * wordings)
 
 
 def bias(said: Floats) -> float:
