@@ -151,6 +151,15 @@ def preferences(data: dict[str, pl.DataFrame], recipe: Recipe) -> Check:
     return check
 
 
+def _strangers(rows: pl.DataFrame) -> list[str]:
+    """Personas whose description is not in what opens their conversation.
+
+    In Python: polars makes a pattern of each description, and one of a million characters is too long for it.
+    """
+    openings = rows.select("persona_id", "description", _said("prompt", "content").list.first().alias("said")).unique().drop_nulls()
+    return [persona for persona, told, said in openings.iter_rows() if told not in said]
+
+
 def exports(store: Store, data: dict[str, pl.DataFrame], recipe: Recipe) -> Check:
     """The exports show the preferences."""
     check = Check("exports", "every preference stands in its split's export once, with the texts, roles and margin it should have")
@@ -176,10 +185,7 @@ def exports(store: Store, data: dict[str, pl.DataFrame], recipe: Recipe) -> Chec
     for name in store.list("exports/trl/*/*.parquet"):
         rows = tables.read(store, name, TrlExample).join(expected, on=READING, how="left", suffix="_expected")
         seen.append(rows.select(READING))
-        # In Python: polars makes a pattern of each description, and one of a million characters is too long for it.
-        openings = rows.select("persona_id", "description", _said("prompt", "content").list.first().alias("said")).unique()
-        unlike = [persona for persona, told, said in openings.drop_nulls().iter_rows() if personal and told not in said]
-        mine = ~pl.col("persona_id").is_in(unlike)
+        mine = ~pl.col("persona_id").is_in(_strangers(rows) if personal else [])
         check.refuse(rows, {f"rows of {name} differ from their preference": ~(right & mine & (pl.col("split") == name.split("/")[2]))})
     exported, wanted = pl.concat(seen).sort(READING), data["preferences"].select(READING).sort(READING)
     wanted = wanted if recipe.exports.trl else wanted.clear()

@@ -26,11 +26,9 @@ def audit(run: Run, gold: Path | None = None) -> dict[str, Any]:
     """Measure, and keep the figures in audit.json; those of an earlier gold file stay if this time none is given."""
     found = manifest.load(run.store)
     choices = audit_gold.read(gold) if gold else []  # a mistake in the file is said before anything is computed
-    for name in sorted(file.path for stage in found.stages.values() for file in stage.files):
-        if not run.store.exists(name):
-            raise InputError(
-                f"{run.store.url}/{name}", found="no such file", expected="a whole dataset; `prefloom build` makes the file again"
-            )
+    whole = "a whole dataset; `prefloom build` makes the file again"
+    if lost := next((file.path for file in found.files if not run.store.exists(file.path)), None):
+        raise InputError(f"{run.store.url}/{lost}", found="no such file", expected=whole)
     truth, missing = _truth(run)
     if missing and not gold:
         raise missing

@@ -183,10 +183,8 @@ def personas(persona: Ints, ids: Sequence[str], descriptions: Sequence[str], rig
     """How accuracy differs from persona to persona; `noise` is the spread that chance alone would make."""
     n, hits = np.bincount(persona, minlength=len(ids)), np.bincount(persona, weights=right, minlength=len(ids))
     judged = [int(i) for i in np.flatnonzero(n >= FEWEST)] or [int(i) for i in np.flatnonzero(n)]
-    level, mean = (
-        hits[judged] / n[judged],
-        hits[judged].sum() / n[judged].sum(),
-    )  # the level of one label is 0 or 1, as if no chance were in it
+    level = hits[judged] / n[judged]
+    mean = hits[judged].sum() / n[judged].sum()  # for chance: the level of one label is 0 or 1, as if none were in it
     worst = sorted(range(len(judged)), key=lambda i: (level[i], ids[judged[i]]))[:WORST]
     marks = (0, 0.1, 0.25, 0.5, 0.75, 0.9, 1)
     return {

@@ -29,10 +29,8 @@ from prefloom.schemas.label import Judgement, Label, Preference, Rejected, TrlEx
 from prefloom.schemas.recipe import LabelChecks
 from prefloom.schemas.record import Record
 
-MOST_PARTS, ENOUGH = (
-    4,
-    8_000,
-)  # parts that are written to judge a table by, until they have so many rows (or tens of characters); also replies
+MOST_PARTS = 4  # parts that are written to judge a table by,
+ENOUGH = 8_000  # until they have so many rows (or tens of characters); also replies
 MOST_ROWS = 65_536  # of one part
 PAGE = 650_000  # characters of a column that make a page, where pages are cut by content
 BLOB = 1 << 19  # characters that are compressed to judge a text column by

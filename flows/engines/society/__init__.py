@@ -69,7 +69,7 @@ class Society:
         replies: list[Reply | None] = [None] * len(requests)
         places, asked = [], []
         for place, request in enumerate(requests):
-            passages, around = _apart(request)
+            passages, around = told(request)
             if "first" in passages and "second" in passages:
                 places.append(place)
                 asked.append(Asked(passages["first"], passages["second"], passages.get("persona", ""), around))
@@ -81,7 +81,7 @@ class Society:
         return [reply for reply in replies if reply is not None]
 
 
-def _apart(request: Request) -> tuple[dict[str, str], str]:
+def told(request: Request) -> tuple[dict[str, str], str]:
     """Passages of the last message and of the system's by name, and the words around them. What was said in between is past."""
     passages: dict[str, str] = {}
     around = ""
