@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from prefloom.schemas.diversity import Diversity, Pilot
 from prefloom.schemas.embedder import SERVING, Embedder
 from prefloom.schemas.errors import nearest
 from prefloom.schemas.ids import content_hash
@@ -39,6 +40,7 @@ REPLACED: dict[str, str] = {
     "template": "the bare name of a template file; its content is in the hash of the stage that renders it",
     "templates": "the same, one by one",
 }
+OPTIONAL = ("embeddings", "diversity", "pilot")  # sections whose absence leaves the fingerprint as it was before there were any
 OPAQUE = ("models", "values", "fields")  # keys below these are the user's own words: a model may be called `path`
 _COMBINATIONS = 1_000_000  # personas that one template may stand for
 
@@ -298,6 +300,8 @@ class Recipe(Section):
     )
     candidates: Annotated[ModelCandidates | FileCandidates, Field(discriminator="source", description="Where the answers come from")]
     embeddings: Embedder | None = Field(default=None, description="What turns the texts of the dataset into vectors; null makes none")
+    diversity: Diversity | None = Field(default=None, description="Near-duplicates out, the most different kept; null does neither")
+    pilot: Pilot | None = Field(default=None, description="A look at answers and pairs before everybody is asked; null: pairs by chance")
     comparisons: Comparisons = Comparisons()
     judgements: Judgements
     checks: Checks = Checks()
@@ -323,6 +327,13 @@ class Recipe(Section):
             raise ValueError(f"limits.spend needs to know what every model costs, and there is no prices.{unpriced[0]}")
         return self
 
+    @model_validator(mode="after")
+    def _vectors_exist(self) -> Self:
+        for name in ("diversity", "pilot"):
+            if getattr(self, name) is not None and self.embeddings is None:
+                raise ValueError(f"{name} goes by vectors: add embeddings: {{engine: sentence-transformers}}")
+        return self
+
 
 class Resolved(BaseModel):
     """A recipe as it was run: every default filled in, every input file named by the hash of its content."""
@@ -335,12 +346,15 @@ class Resolved(BaseModel):
     def data(self, *sections: str) -> dict[str, Any]:
         """The data-relevant part of the recipe, or of the named sections ('checks.labels' names a part of a section)."""
         everything = self.recipe.model_dump(mode="json", exclude=set(EXCLUDED))
-        if (embedder := everything.pop("embeddings")) is not None:  # without vectors a dataset is what it was before there were any
-            everything["embeddings"] = {key: value for key, value in embedder.items() if key not in SERVING}
+        for name in OPTIONAL:  # without them a dataset is what it was before there were any
+            if everything[name] is None:
+                del everything[name]
+        if "embeddings" in everything:
+            everything["embeddings"] = {key: value for key, value in everything["embeddings"].items() if key not in SERVING}
         if not sections:
             whole: dict[str, Any] = self._portable(everything)
             return whole
-        return {name: self._portable(_lookup(everything, name)) for name in sections}
+        return {name: self._portable(_lookup(everything, name)) for name in sections if name.split(".")[0] in everything}
 
     def _portable(self, node: Any, key: str = "") -> Any:
         """Replace what depends on the machine: a path by its content's hash, a template file by its bare name."""

@@ -16,13 +16,14 @@ FOLDERS = ("flows", "prompts", "schemas")
 # Lower may not import higher; equal ranks are different rooms that may not import each other.
 RANKS = {
     "schemas": 0,
-    "flows.dataset": 1,
-    "prompts": 2,
-    "flows.engines": 3,
-    "flows.report": 4,
-    "flows.steps": 4,
-    "flows.trainers": 4,
-    "flows": 5,
+    "flows.diversity": 1,
+    "flows.dataset": 2,
+    "prompts": 3,
+    "flows.engines": 4,
+    "flows.report": 5,
+    "flows.steps": 5,
+    "flows.trainers": 5,
+    "flows": 6,
 }
 
 

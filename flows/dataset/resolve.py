@@ -57,7 +57,7 @@ def complete(recipe: Recipe) -> Recipe:
 def input_files(recipe: Recipe) -> dict[str, str]:
     """Place in the recipe -> path of the input file that is named there."""
     places = {f"{name}.{i}.path": source for name in ("personas", "prompts") for i, source in enumerate(getattr(recipe, name))}
-    sources = places | {"candidates.path": recipe.candidates}
+    sources = places | {"candidates.path": recipe.candidates, "diversity.personas.path": recipe.diversity and recipe.diversity.personas}
     return {place: path for place, source in sources.items() if (path := getattr(source, "path", None))}
 
 

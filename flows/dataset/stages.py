@@ -21,6 +21,7 @@ from prefloom.schemas.manifest import FileEntry, StageEntry
 from prefloom.schemas.recipe import GridPersonas, ModelCandidates, Recipe, Resolved, SocietyPersonas
 
 MANIFEST = "manifest.json"
+GENERIC = "judge/generic"  # what a judge is asked about people in general
 EMBEDDER, PEOPLE = "embeddings", "people"  # what the embedder and planted people are called among the identities of a run
 
 
@@ -42,6 +43,19 @@ def _candidate_templates(recipe: Recipe) -> list[str]:
 
 def _candidate_models(recipe: Recipe) -> list[str]:
     return recipe.candidates.models if isinstance(recipe.candidates, ModelCandidates) else []
+
+
+def _selected(table: str, recipe: Recipe) -> list[str]:
+    return [EMBEDDER] if recipe.diversity and getattr(recipe.diversity, table) else []
+
+
+def _pilot_models(recipe: Recipe) -> list[str]:
+    asked = recipe.pilot and (recipe.pilot.personas or recipe.pilot.floor is not None)
+    return [recipe.judgements.model] if asked else []
+
+
+def _pilot_templates(recipe: Recipe) -> list[str]:
+    return sorted({GENERIC, recipe.judgements.templates[0]}) if recipe.pilot else []
 
 
 def _export_templates(recipe: Recipe) -> list[str]:
@@ -68,6 +82,10 @@ class Stage:
     wanted: Callable[[Recipe], bool] = lambda _: True
     beside: Callable[[Recipe], list[str]] = _nothing  # what else its rows depend on, among the identities of a run
 
+    def parents_in(self, recipe: Recipe) -> list[str]:
+        """Those of its parents that the recipe has."""
+        return [name for name in self.parents if BY_NAME[name].wanted(recipe)]
+
     @property
     def asks_models(self) -> bool:
         """Whether the stage makes model calls, which may fail and be asked again."""
@@ -79,16 +97,33 @@ class Stage:
 
 
 STAGES: tuple[Stage, ...] = (
-    Stage("personas", 2, "persona", (), ("seed", "personas", "splits"), templates=_persona_templates, parts=lambda _: 1, beside=_planted),
-    Stage("prompts", 2, "prompt", (), ("seed", "prompts", "splits", "shards.prompts")),
+    Stage(
+        "personas",
+        2,
+        "persona",
+        (),
+        ("seed", "personas", "splits", "diversity.personas"),
+        templates=_persona_templates,
+        parts=lambda _: 1,
+        beside=lambda recipe: _planted(recipe) + _selected("personas", recipe),
+    ),
+    Stage(
+        "prompts",
+        2,
+        "prompt",
+        (),
+        ("seed", "prompts", "splits", "shards.prompts", "diversity.prompts"),
+        beside=lambda recipe: _selected("prompts", recipe),
+    ),
     Stage(
         "candidates",
         3,
         "answer",
         ("prompts",),
-        ("seed", "candidates", "checks.candidates"),
+        ("seed", "candidates", "checks.candidates", "diversity.candidates"),
         templates=_candidate_templates,
         models=_candidate_models,
+        beside=lambda recipe: _selected("candidates", recipe),
     ),
     Stage(
         "embeddings",
@@ -99,7 +134,17 @@ STAGES: tuple[Stage, ...] = (
         wanted=lambda recipe: recipe.embeddings is not None,
         beside=lambda _: [EMBEDDER],
     ),
-    Stage("comparisons", 1, "prompt", ("personas", "prompts", "candidates"), ("seed", "comparisons")),
+    Stage(
+        "pilot",
+        1,
+        "answer",
+        ("personas", "prompts", "candidates", "embeddings"),
+        ("seed", "pilot"),
+        templates=_pilot_templates,
+        models=_pilot_models,
+        wanted=lambda recipe: recipe.pilot is not None,
+    ),
+    Stage("comparisons", 2, "prompt", ("personas", "prompts", "candidates", "pilot"), ("seed", "comparisons", "pilot")),
     Stage(
         "judgements",
         2,

@@ -75,6 +75,9 @@ def choose(
                     second_id=second,
                     order="ab",
                     length_only=length_only(texts[first], texts[second]),
+                    inclusion=round(len(chosen) / len(pairs), 4),
+                    dominated=None,
+                    disagreement=None,
                     persona_ids=[ids[i] for i in np.flatnonzero(picked[:, place])],
                 )
             )

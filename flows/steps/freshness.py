@@ -66,8 +66,9 @@ def probe_inputs(resolved: Resolved) -> None:
 
 def current_hash(run: Run, stage: stages.Stage, uses: Materials) -> str | None:
     """The hash that the stage has to have now, or None while a parent is unfinished."""
-    parents = [entry for parent in stage.parents if (entry := stages.entry(run.store, parent))]
-    if len(parents) < len(stage.parents):
+    wanted = stage.parents_in(run.resolved.recipe)
+    parents = [entry for parent in wanted if (entry := stages.entry(run.store, parent))]
+    if len(parents) < len(wanted):
         return None
     return stages.stage_hash(stage, run.resolved, uses.templates, uses.models, parents)
 
