@@ -31,7 +31,7 @@ class DiversePersonas(Section):
 
     near_duplicate: float = Field(default=0.95, gt=0, le=1, description="Cosine from which a description repeats an earlier one")
     count: Count | None = Field(default=None, description="How many stay, balanced over traits, then farthest apart (default: all)")
-    strata: list[str] | None = Field(default=None, description="Traits to balance when some are chosen (default: those of `target`, else all)")
+    strata: list[str] | None = Field(default=None, description="Traits to balance by (default: those of `target`, else all)")
     target: Target | None = Field(default=None, description="Trait -> value -> share of the population aimed at (default: equal shares)")
     path: str | None = Field(default=None, description="The same as a .csv, .jsonl or .parquet of trait, value, share; read into `target`")
 

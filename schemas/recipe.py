@@ -74,7 +74,7 @@ class PersonaFields(Section):
     description: str = Field(default="description", description="Column of what a judge reads about the persona")
     id: str | None = Field(default=None, description="Column of your own id, kept as source_id")
     traits: list[str] = Field(
-        default=[], exclude_if=lambda names: not names, description="Columns of traits, to balance by: name of the column, value of the cell"
+        default=[], exclude_if=lambda names: not names, description="Columns that are traits: its name, and the value of the cell"
     )
 
 

@@ -59,7 +59,8 @@ def complete(recipe: Recipe) -> Recipe:
 def input_files(recipe: Recipe) -> dict[str, str]:
     """Place in the recipe -> path of the input file that is named there."""
     places = {f"{name}.{i}.path": source for name in ("personas", "prompts") for i, source in enumerate(getattr(recipe, name))}
-    return {place: path for place, source in (places | {"candidates.path": recipe.candidates}).items() if (path := getattr(source, "path", None))}
+    sources = places | {"candidates.path": recipe.candidates}
+    return {place: path for place, source in sources.items() if (path := getattr(source, "path", None))}
 
 
 def _find(recipe: str) -> Path:

@@ -37,7 +37,8 @@ def read_target(path: Path) -> Target:
             raise InputError(str(path), found=f"more than {_MOST:,} rows", expected="a table of marginals: a row for each value of a trait")
         trait, value = ((row[name] or "").strip() for name in ("trait", "value"))
         if not trait or not value:
-            raise InputError(str(path), place, found="no " + ("value" if trait else "trait"), expected="trait, value and share in every row")
+            found = "no value" if trait else "no trait"
+            raise InputError(str(path), place, found=found, expected="trait, value and share in every row")
         if value in target.setdefault(trait, {}):
             raise InputError(str(path), place, found=f"'{value}' of '{trait}' a second time", expected="one share for each value")
         target[trait][value] = _share(row["share"], path, place)
