@@ -64,9 +64,9 @@ class DiverseCandidates(Section):
 class Diversity(Section):
     """Near-duplicates out, and the most different kept; null leaves a table as its sources gave it."""
 
-    personas: DiversePersonas | None = DiversePersonas()
-    prompts: DiversePrompts | None = DiversePrompts()
-    candidates: DiverseCandidates | None = DiverseCandidates()
+    personas: DiversePersonas | None = Field(default=DiversePersonas(), description="Of the sources' personas; null: all stay")
+    prompts: DiversePrompts | None = Field(default=DiversePrompts(), description="Of the sources' prompts; null: all stay")
+    candidates: DiverseCandidates | None = Field(default=DiverseCandidates(), description="Of the answers to one prompt; null: all stay")
 
 
 class Pilot(Section):

@@ -10,10 +10,9 @@ import re
 import polars as pl
 import pyarrow as pa
 
-from prefloom.flows.dataset import manifest, shards, tables
+from prefloom.flows.dataset import manifest, shards, stages, tables
 from prefloom.flows.dataset.invariants import READING, Check, exports, judgements, labels, preferences, vectors
 from prefloom.flows.dataset.invariants_diversity import diversity
-from prefloom.flows.dataset.stages import of
 from prefloom.flows.dataset.store import Store
 from prefloom.schemas.candidate import Candidate
 from prefloom.schemas.comparison import Comparison
@@ -70,7 +69,7 @@ def validate(store: Store) -> list[Check]:
 
 def _files(store: Store, found: Manifest, recipe: Recipe) -> Check:
     check = Check("files", f"{len(found.files)} files, {sum(f.bytes for f in found.files):,} bytes, every sha256 as listed")
-    missing = [stage.name for stage in of(recipe) if stage.name not in found.stages]
+    missing = [stage.name for stage in stages.of(recipe) if stage.name not in found.stages]
     check.expect(not missing, f"the manifest lacks the stages {', '.join(missing)}")
     for file in found.files:
         if file.path.split("/")[0] not in RECORDS or not _PATH.fullmatch(file.path):

@@ -76,9 +76,7 @@ def test_mistakes_in_the_table_are_named(tmp_path: Path, table: str, words: str)
         ("{count: 1, path: nowhere.csv}", r"nowhere\.csv: no such file"),
     ],
 )
-def test_mistakes_in_the_recipe_are_named(
-    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, section: str, words: str
-) -> None:
+def test_mistakes_in_the_recipe_are_named(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, section: str, words: str) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=words):
         resolve(str(recipe), [f"diversity.personas={section}"])

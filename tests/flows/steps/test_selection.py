@@ -53,7 +53,9 @@ def test_a_larger_count_keeps_those_that_were_chosen(tmp_path: Path) -> None:
     assert chosen[0] < chosen[1] < chosen[2]
     rejected = table(Run(next((tmp_path / "5" / "out" / "runs").iterdir())), "rejected")
     assert set(rejected["reason"]) == {"less_diverse"}
-    named = [re.fullmatch(r"cosine (0\.\d{4}) \(words\) with the nearest that was chosen, (\w{16})", detail) for detail in rejected["detail"]]
+    named = [
+        re.fullmatch(r"cosine (0\.\d{4}) \(words\) with the nearest that was chosen, (\w{16})", detail) for detail in rejected["detail"]
+    ]
     assert {match[2] for match in named if match} <= chosen[0]
     assert all(named)
     assert rejected["duplicate_of"].null_count() == rejected.height
@@ -62,13 +64,18 @@ def test_a_larger_count_keeps_those_that_were_chosen(tmp_path: Path) -> None:
 def test_more_of_a_source_costs_no_earlier_row_as_a_near_duplicate(tmp_path: Path) -> None:
     grid = [{"source": "grid", "count": n} for n in (40, 120)]
     settings = {"embeddings": LOCAL, "diversity": BARE | {"personas": {"near_duplicate": 0.8}}}
-    few, many = (set(table(run_stage(tmp_path, "personas", personas=[g], name=f"n{g['count']}", **settings), "personas")["persona_id"]) for g in grid)
+    few, many = (
+        set(table(run_stage(tmp_path, "personas", personas=[g], name=f"n{g['count']}", **settings), "personas")["persona_id"]) for g in grid
+    )
     assert len(few) < 40
     assert few < many
 
 
 def test_the_choice_is_balanced_or_meets_its_target(tmp_path: Path) -> None:
-    rows = [{"description": described(n, "ab"[n % 10 == 0]), "camp": "ab"[n % 10 == 0], "age": None if n % 7 == 0 else "any"} for n in range(100)]
+    rows = [
+        {"description": described(n, "ab"[n % 10 == 0]), "camp": "ab"[n % 10 == 0], "age": None if n % 7 == 0 else "any"}
+        for n in range(100)
+    ]
 
     def camps(folder: str, **settings: Any) -> dict[str, int]:
         frame = table(personas(tmp_path / folder, rows, ["camp", "age"], count=12, near_duplicate=1.0, **settings), "personas")
@@ -131,7 +138,9 @@ def answered(tmp_path: Path, diversity: dict[str, Any], rows: list[dict[str, Any
     prompts = [{"source": "file", "path": jsonl(tmp_path / "p.jsonl", PROMPTS), "fields": {"text": "text", "id": "q", "domain": "domain"}}]
     fields = {link: "q" if link == "prompt_id" else "task", "model": "by"}
     source = {"source": "file", "path": jsonl(tmp_path / "a.jsonl", rows), "fields": fields}
-    return run_stage(tmp_path / "out", "candidates", prompts=prompts, candidates=source, embeddings=LOCAL, diversity=BARE | diversity, **changes)
+    return run_stage(
+        tmp_path / "out", "candidates", prompts=prompts, candidates=source, embeddings=LOCAL, diversity=BARE | diversity, **changes
+    )
 
 
 @pytest.mark.parametrize("link", ["prompt_id", "prompt"])
@@ -145,8 +154,13 @@ def test_an_answer_to_a_near_duplicate_is_no_answer_to_the_prompt_that_stayed(tm
     near = rejected.filter(pl.col("reason") == "near_duplicate")
     assert near["stage"].to_list() == ["prompts"]
     lost = rejected.filter(pl.col("reason") == "unknown_prompt")
-    assert lost.height == (2 if link == "prompt_id" else 1 + (near["row_id"][0] in set(lost["row"].str.json_path_match("$.prompt_id"))) - 1) or link == "prompt"
-    assert all(detail.startswith("its prompt was left out: near_duplicate, cosine 1.0000") for detail in lost["detail"] if "left out" in detail)
+    assert (
+        lost.height == (2 if link == "prompt_id" else 1 + (near["row_id"][0] in set(lost["row"].str.json_path_match("$.prompt_id"))) - 1)
+        or link == "prompt"
+    )
+    assert all(
+        detail.startswith("its prompt was left out: near_duplicate, cosine 1.0000") for detail in lost["detail"] if "left out" in detail
+    )
     assert any("left out" in detail for detail in lost["detail"])
     assert set(table(run, "candidates")["prompt_id"]) == set(prompts["prompt_id"])
 
