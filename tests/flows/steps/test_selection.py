@@ -7,11 +7,19 @@ from typing import Any
 import polars as pl
 import pytest
 
+from prefloom.flows.dataset import stages
+from prefloom.flows.dataset.coverage import coverage, divergences
+from prefloom.flows.dataset.invariants_diversity import diversity
+from prefloom.flows.dataset.resolve import resolve
 from prefloom.flows.dataset.run import Run
+from prefloom.flows.dataset.validate import validate
+from prefloom.flows.engines import keep_truth
+from prefloom.flows.steps import freshness
+from prefloom.flows.steps.audit import audit
 from prefloom.schemas.errors import InputError
 from tests.flows.engines.word_embedder import LONGEST, Words, install
 from tests.flows.steps.test_candidates import jsonl
-from tests.helpers import run_stage, table
+from tests.helpers import make, run_stage, table
 
 LOCAL = {"engine": "sentence-transformers"}
 BARE = {"personas": None, "prompts": None, "candidates": None}
@@ -200,3 +208,40 @@ def test_written_answers_are_sifted_too_and_no_text_is_embedded_twice(tmp_path: 
     again = run_stage(tmp_path / "again", "embeddings", **settings)
     for name in run.store.list("*/*.parquet"):
         assert run.store.read(name) == again.store.read(name)
+
+
+def test_those_chosen_of_planted_people_are_audited(tmp_path: Path) -> None:
+    source = {"source": "society", "count": 80}
+    chosen = BARE | {"personas": {"count": 30, "strata": ["age"]}}
+    run = run_stage(tmp_path, "preferences", personas=[source], prompts=[{"source": "seeds", "count": 6}], embeddings=LOCAL, diversity=chosen)
+    keep_truth(run)
+    make(run, "exports")
+    composed = freshness.composed(run, freshness.materials(run))
+    assert composed
+    run.store.create(stages.MANIFEST, composed)
+    assert [check.problems for check in validate(run.store) if check.problems] == []
+    ages = table(run, "personas").select(pl.col("traits").explode()).unnest("traits").filter(pl.col("name") == "age")
+    assert sorted(ages["value"].value_counts()["count"]) == [10, 10, 10]
+    figures = audit(run)["truth"]
+    assert figures["coverage"]["people"] == 30
+    assert figures["accuracy"]["prompts"]["value"] > 0.6
+    (planted,) = (tmp_path / "truth").rglob("people.parquet")
+    assert pl.read_parquet(planted).height == 80, "the truth is about all of them, chosen or not"
+
+
+def test_the_shipped_recipe_is_as_diverse_as_it_says(tmp_path: Path) -> None:
+    run = Run.create(tmp_path, resolve("diverse"))
+    run.store_recipe()
+    for name in ("personas", "prompts", "candidates", "embeddings"):
+        make(run, name)
+    wanted = run.resolved.recipe.diversity
+    assert wanted
+    assert wanted.personas
+    assert run.resolved.recipe.pilot
+    data = {name: table(run, name) for name in ("personas", "prompts", "candidates", "embeddings", "rejected")}
+    assert diversity(data, wanted).problems == []
+    assert (data["personas"].height, data["prompts"].height, data["candidates"].height) == (120, 40, 320)
+    assert data["prompts"]["domain"].value_counts()["count"].max() - data["prompts"]["domain"].value_counts()["count"].min() <= 1
+    spread = divergences(coverage(data["personas"], data["rejected"], run.resolved.recipe))
+    assert dict(spread.select("trait", "total_variation").iter_rows())["age"] < 0.01
+    assert spread["total_variation"].max() < 0.1
