@@ -7,7 +7,8 @@ diversity:
   candidates: {near_duplicate: 0.97}
 pilot: {keep: 4, floor: -1.0, personas: 12}
 
-A threshold means something for one encoder only; the ones below were chosen for the default (docs/diversity.md).
+A threshold means something for one encoder only; the ones below were chosen for the default (docs/diversity.md). An encoder reads the
+beginning of a text (the default some 250 tokens), so texts that begin alike for longer than that are near, whatever follows.
 """
 
 import math

@@ -1,7 +1,6 @@
 """What a dataset claims of its diversity is held against its vectors."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -35,15 +34,18 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Data, Diversity]:
             diversity=WANTED,
         )
     assert run.resolved.recipe.diversity
-    return {name: table(run, name) for name in ("personas", "prompts", "candidates", "embeddings", "rejected")}, run.resolved.recipe.diversity
+    return {
+        name: table(run, name) for name in ("personas", "prompts", "candidates", "embeddings", "rejected")
+    }, run.resolved.recipe.diversity
 
 
 def same_vectors(name: str) -> Callable[[Data], Data]:
     """Every row of a table gets the vector of its first."""
     mine = pl.col("table") == name
-    return lambda data: data | {
-        "embeddings": data["embeddings"].with_columns(pl.when(mine).then(pl.col("vector").filter(mine).first()).otherwise("vector"))
-    }
+    return lambda data: (
+        data
+        | {"embeddings": data["embeddings"].with_columns(pl.when(mine).then(pl.col("vector").filter(mine).first()).otherwise("vector"))}
+    )
 
 
 def edit(name: str, change: Callable[[pl.DataFrame], pl.DataFrame]) -> Callable[[Data], Data]:

@@ -10,7 +10,7 @@ from prefloom.flows.steps import forecast_vectors, freshness
 from prefloom.flows.steps.forecast import Forecast, forecast
 from prefloom.schemas.errors import InputError
 from tests.flows.engines.word_embedder import Words, install
-from tests.helpers import resolved, run_stage
+from tests.helpers import resolved, run_stage, table
 
 DIVERSE: dict[str, Any] = {
     "personas": [{"source": "grid", "count": 120}],
@@ -44,7 +44,7 @@ def test_counts_are_those_of_the_build_and_nothing_is_written(tmp_path: Path, wo
     found = foresee(tmp_path)
     assert list(tmp_path.iterdir()) == []
     run = run_stage(tmp_path, "candidates", **DIVERSE)
-    real = {name: sum(map(len, _tables(run, name))) for name in ("personas", "prompts", "candidates")}
+    real = {name: table(run, name).height for name in ("personas", "prompts", "candidates")}
     assert rows(found) == {name: (count, True) for name, count in real.items()}
     assert real["personas"] == 25
     assert real["prompts"] < 120
@@ -54,25 +54,20 @@ def test_counts_are_those_of_the_build_and_nothing_is_written(tmp_path: Path, wo
     assert len(words.texts) == embedded, "what any run has stored is not embedded again"
 
 
-def _tables(run: Run, name: str) -> list[Any]:
-    import polars as pl
-
-    return [pl.read_parquet(run.folder / part) for part in run.store.list(f"{name}/part-*.parquet")]
-
-
 def test_a_server_is_not_asked(tmp_path: Path) -> None:
     found = foresee(tmp_path, embeddings=ENDPOINT)
-    assert rows(found) == {"personas": (25, False), "prompts": (120, False), "candidates": (480 - _lost(found), False)}
+    whole, _ = rows(foresee(tmp_path, embeddings=None, diversity=None))["candidates"]  # some repeat another exactly
+    assert rows(found) == {"personas": (25, False), "prompts": (120, False), "candidates": (whole, False)}
     assert "near-duplicates among personas: 120 of 120 texts have no vector yet and are taken to differ" in found.basis
     assert any(line.startswith("near-duplicates among candidates") for line in found.basis)
     with pytest.raises(InputError, match="found 120 personas left of 120"):
         foresee(tmp_path, embeddings=ENDPOINT, diversity={"personas": {"count": 121}})
 
 
-def _lost(found: Forecast) -> int:
-    """Answers that repeat another exactly, as they do without any vectors."""
-    plain = {"embeddings": None, "diversity": None}
-    return 480 - rows(foresee(Path("nowhere"), **plain))["candidates"][0] if found else 0
+def test_what_nobody_has_is_warned_of(tmp_path: Path) -> None:
+    aimed = {"count": 20, "near_duplicate": 1.0, "target": {"length": {"short": 0.5, "long": 0.25, "endless": 0.25}}}
+    found = foresee(tmp_path, diversity={"personas": aimed})
+    assert found.warnings == ("no persona has length: endless, and the recipe aims at 25.0% of them",)
 
 
 def test_too_many_texts_are_not_embedded_for_a_plan(tmp_path: Path, words: Words, monkeypatch: pytest.MonkeyPatch) -> None:

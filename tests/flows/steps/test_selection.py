@@ -14,6 +14,7 @@ from prefloom.flows.dataset.resolve import resolve
 from prefloom.flows.dataset.run import Run
 from prefloom.flows.dataset.validate import validate
 from prefloom.flows.engines import keep_truth
+from prefloom.flows.engines.asking import STOPPING, StoppedError
 from prefloom.flows.steps import freshness
 from prefloom.flows.steps.audit import audit
 from prefloom.schemas.errors import InputError
@@ -133,6 +134,17 @@ def test_vectors_that_are_not_finite_are_refused(tmp_path: Path, words: Words) -
         personas(tmp_path, [{"description": letter} for letter in "abcd"])
 
 
+def test_what_was_embedded_before_an_interruption_is_kept(tmp_path: Path, words: Words) -> None:
+    rows = [{"description": described(n)} for n in range(9)]
+    STOPPING.set()
+    with pytest.raises(StoppedError):
+        personas(tmp_path, rows)
+    STOPPING.clear()
+    assert len(words.texts) == 1
+    assert table(personas(tmp_path, rows), "personas").height == 9
+    assert sorted(words.texts) == sorted(described(n) for n in range(9)), "none of them twice"
+
+
 PROMPTS = [
     {"q": "1", "text": "How do I boil an egg", "domain": "kitchen"},
     {"q": "2", "text": "how do i BOIL an egg", "domain": "kitchen"},  # the same
@@ -213,7 +225,9 @@ def test_written_answers_are_sifted_too_and_no_text_is_embedded_twice(tmp_path: 
 def test_those_chosen_of_planted_people_are_audited(tmp_path: Path) -> None:
     source = {"source": "society", "count": 80}
     chosen = BARE | {"personas": {"count": 30, "strata": ["age"]}}
-    run = run_stage(tmp_path, "preferences", personas=[source], prompts=[{"source": "seeds", "count": 6}], embeddings=LOCAL, diversity=chosen)
+    run = run_stage(
+        tmp_path, "preferences", personas=[source], prompts=[{"source": "seeds", "count": 6}], embeddings=LOCAL, diversity=chosen
+    )
     keep_truth(run)
     make(run, "exports")
     composed = freshness.composed(run, freshness.materials(run))
