@@ -1,9 +1,11 @@
 """What is near goes, what is chosen is balanced and far apart, and more of it begins with the same."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -69,6 +71,28 @@ def test_a_larger_count_keeps_those_that_were_chosen(tmp_path: Path) -> None:
     assert {match[2] for match in named if match} <= chosen[0]
     assert all(named)
     assert rejected["duplicate_of"].null_count() == rejected.height
+
+
+def test_the_farthest_are_chosen_of_those_that_differ(tmp_path: Path, words: Words) -> None:
+    texts = [described(n, "ab"[n % 3 == 0]) for n in range(40)] + [described(n, "ab"[n % 3 == 0]) + " so" for n in range(40)]
+    run = personas(tmp_path, [{"description": text} for text in texts], near_duplicate=0.93, count=12)
+    kept, rejected = table(run, "personas"), table(run, "rejected")
+    assert rejected["reason"].value_counts().sort("reason").rows() == [("less_diverse", 28), ("near_duplicate", 40)]
+
+    def unit(text: str) -> Any:
+        vector = words.encode([text])[0].astype(float)
+        return vector / np.linalg.norm(vector)
+
+    chosen = {row: unit(text) for row, text in kept.select("persona_id", "description").iter_rows()}
+    likest = []
+    for row in rejected.filter(pl.col("reason") == "less_diverse").iter_rows(named=True):
+        cosines = {name: float(vector @ unit(json.loads(row["row"])["description"])) for name, vector in chosen.items()}
+        said, named = float(row["detail"].split()[1]), row["detail"].split()[-1]
+        assert said == pytest.approx(max(cosines.values()), abs=1e-3)
+        assert cosines[named] == pytest.approx(said, abs=1e-3)
+        likest.append(said)
+    apart = np.array(list(chosen.values())) @ np.array(list(chosen.values())).T - 2 * np.eye(12)
+    assert apart.max() <= max(likest) + 1e-3, "no two chosen are nearer than somebody left out is to those chosen"
 
 
 def test_more_of_a_source_costs_no_earlier_row_as_a_near_duplicate(tmp_path: Path) -> None:
