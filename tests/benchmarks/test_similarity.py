@@ -71,6 +71,7 @@ def test_across_prompts_a_model_is_compared_with_itself_and_with_the_others() ->
     own, others = f.across(rows)
     assert own == pytest.approx([1.0, 1 / 3])
     assert others == pytest.approx([1 / 3, 1 / 3])
+    assert f.across(placed([[[1, 0], [0, 1]], [[0, 1], [1, 0]]]))[0] == pytest.approx([0.0, 0.0]), "less alike than the others are"
 
 
 def test_ways_differ_in_what_they_name_and_in_nothing_else() -> None:
@@ -99,6 +100,8 @@ def test_tables_of_a_society_that_repeats_itself_and_of_one_that_does_not() -> N
     prompts = ["How do plants make food from light?", "Is Frankenstein still worth reading?", "Why are there time zones?"]
     sets = [s.written(way, prompts, 1, embed) for way in s.WAYS]
     same, best = sets[0], sets[-1]
+    who, request = s.asked(s.WAYS[-1], prompts, 1)[1][2]
+    assert (best.writers[1][2], best.texts[1][2]) == (who, s.ask(s.Society(who), [request])[0].text), "every answer in its place"
     assert f.alike(same.cosine) == pytest.approx(np.ones(3), abs=1e-3), "at temperature 0 a writer says the same"
     assert same.unrepeated == same.chosen == [[0]] * 3
     assert (f.alike(best.cosine) < 1).all()
@@ -109,8 +112,8 @@ def test_tables_of_a_society_that_repeats_itself_and_of_one_that_does_not() -> N
     assert rows[-1][1] == ".71 / .73"
     step = s.steps(sets).splitlines()[-1].split(" | ")
     assert step[0] == "| views, to an ensemble"
-    fall = float(np.mean(f.alike(best.cosine) - f.alike(sets[6].cosine)))
-    assert step[1].startswith(s.digits(fall))
+    for column, measured in ((1, lambda one: f.alike(one.cosine)), (2, lambda one: f.vendi(one.cosine)), (5, lambda one: f.alike(one.gap))):
+        assert step[column].startswith(s.digits(float(np.mean(measured(best) - measured(sets[6]))))), column
     left = s.filters(sets).splitlines()[2].split(" | ")
     assert left[1:5] == ["1.00", "nan", "1.00", "nan"], "one answer is left, and none to compare it with"
     assert s.thresholds([same]).splitlines()[-1].split(" | ")[1] == ".88", "seven of eight repeat"
