@@ -23,9 +23,10 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from prefloom.flows.dataset.embeddings import Vectors
-from prefloom.flows.dataset.heterogeneity import Estimate, Floats
+from prefloom.flows.dataset.heterogeneity import Estimate, Floats, Ints
 from prefloom.flows.diversity.grid import Grid, on_grid
 from prefloom.flows.engines.embedder import open_embedder
 from prefloom.flows.engines.protocol import Request
@@ -262,6 +263,25 @@ def models(one: Answers) -> str:
     return markdown(head, rows)
 
 
+def closeness(one: Answers, prompts: Grid) -> str:
+    """Answers to two prompts, by how alike these are: what it adds that one model gave both, for want of two answers by one model."""
+    near = f.between(prompts[None])[0]
+    own, others = f.everywhere(one.rows)
+    apart, rows = ~np.eye(len(near), dtype=bool), []
+    for low, high in ((-1.0, 0.2), (0.2, 0.4), (0.4, 0.6), (0.6, 1.01)):
+        inside = apart & (near >= low) & (near < high)
+        if not inside.any():
+            continue
+
+        def gain(p: Ints, inside: NDArray[np.bool_] = inside) -> float:
+            some = np.ix_(p, p)
+            return float((own - others)[some][inside[some]].mean()) if inside[some].any() else float("nan")
+
+        figures = [digits(float(each[inside].mean())) for each in (own, others)]
+        rows.append([f"{max(low, 0):.1f} to {min(high, 1):.1f}", str(inside.sum() // 2), *figures, cell(over_prompts(gain, len(near)))])
+    return markdown(["cosine of the prompts", "pairs of prompts", "the same model", "two models", "difference"], rows)
+
+
 def thresholds(sets: Sequence[Answers]) -> str:
     """Answers that would go at a threshold."""
     at = (0.99, 0.97, 0.95, 0.9, 0.85, 0.8)
@@ -297,7 +317,7 @@ def main() -> None:
         few = every.first(given.answered)
         parts += [f"Prompts of the real answers: {len(texts)}, of which the society answered {len(few.texts)}."]
         parts += [levels([*some, few, every]), filters([*some, few, every]), favoured(every)]
-        parts += [growth([*some, few]), models(every), thresholds([*some, every])]
+        parts += [growth([*some, few]), models(every), closeness(every, embed(texts)), thresholds([*some, every])]
     print("\n\n".join(parts))
     say("done")
 

@@ -90,11 +90,20 @@ def distinct(answers: Sequence[Sequence[str]]) -> Floats:
     return np.array(found)
 
 
-def across(rows: Grid) -> tuple[Floats, Floats]:
-    """(mean cosine of one answer's place with itself, and with other places, at other prompts): [answer].
+def everywhere(rows: Grid) -> tuple[Floats, Floats]:
+    """[prompt, prompt]: mean cosine of an answer to one with the same place's answer to the other, and with the other places' answers.
 
-    Where the places are models, how alike a model's answers to different prompts are to each other, and to those of other models.
+    Where the places are models: how alike a model's answers to two prompts are to each other, and to those of other models.
     """
+    prompts, answers = rows.shape[:2]
+    table = cosines(rows.reshape(prompts * answers, -1), rows.reshape(prompts * answers, -1)).astype(np.float64)
+    table = table.reshape(prompts, answers, prompts, answers)
+    own = np.einsum("paqa->pq", table)
+    return own / answers, (table.sum(axis=(1, 3)) - own) / (answers * (answers - 1))
+
+
+def across(rows: Grid) -> tuple[Floats, Floats]:
+    """[answer]: the same means for each place, over all pairs of different prompts."""
     prompts, answers = rows.shape[:2]
     unit = np.sqrt((rows.astype(np.float64) ** 2).sum(axis=-1, keepdims=True))
     directions: NDArray[np.float64] = rows / np.maximum(unit, 1.0)

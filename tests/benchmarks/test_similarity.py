@@ -74,6 +74,17 @@ def test_across_prompts_a_model_is_compared_with_itself_and_with_the_others() ->
     assert f.across(placed([[[1, 0], [0, 1]], [[0, 1], [1, 0]]]))[0] == pytest.approx([0.0, 0.0]), "less alike than the others are"
 
 
+def test_close_prompts_are_looked_at_apart_from_distant_ones() -> None:
+    rows = placed([[[1, 0], [0, 1]], [[1, 0], [0, 1]], [[0, 1], [0, 1]]])
+    own, others = f.everywhere(rows)
+    assert (own[0, 1], others[0, 1]) == pytest.approx((1.0, 0.0))
+    assert (own[1, 2], others[1, 2]) == pytest.approx((0.5, 0.5))
+    one = s.Answers("two models", [["a", "b"]] * 3, [["x", "y"]] * 3, rows)
+    table = s.closeness(one, on_grid(np.array([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0]]))).splitlines()[2:]
+    assert table[0].startswith("| 0.0 to 0.2 | 2 | .50 | .50 | .00")
+    assert table[1].startswith("| 0.6 to 1.0 | 1 | 1.00 | .00 | 1.00")
+
+
 def test_ways_differ_in_what_they_name_and_in_nothing_else() -> None:
     prompts = [f"What is thing {number}?" for number in range(7)]
     for name, way in WAYS.items():
