@@ -89,6 +89,7 @@ STEPS = (  # (what is changed, before, after), as places in WAYS
     ("the same, with personas", 4, 7),
     ("the same, with views", 5, 8),
     ("views, to an ensemble", 6, 8),
+    ("both, to one writer", 2, 8),
 )
 
 
@@ -126,7 +127,8 @@ class Answers:
 
     @cached_property
     def chosen(self) -> f.Choice:
-        return f.most_different(self.rows, self.unrepeated, KEPT)
+        draw = np.random.default_rng(1)  # the first is always chosen, so no writer may always be first
+        return f.most_different(self.rows, [[mine[place] for place in draw.permutation(len(mine))] for mine in self.unrepeated], KEPT)
 
 
 def say(text: str) -> None:
@@ -177,7 +179,8 @@ def answers(name: str, texts: list[list[str]], writers: list[list[str]], embed: 
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return "\n".join(["| " + " | ".join(head) + " |", "|" + "---|" * len(head), *("| " + " | ".join(row) + " |" for row in rows)])
+    lines = ["| " + " | ".join(row).replace("nan (nan to nan)", "–").replace("nan", "–") + " |" for row in (head, *rows)]
+    return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]])
 
 
 def levels(sets: Sequence[Answers]) -> str:
