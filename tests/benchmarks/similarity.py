@@ -53,6 +53,15 @@ VIEWS = (
     "what saves money and keeps people healthy",
     "what is bold, out in nature and shared with others",
 )
+PAIRS = (  # to see what a threshold parts
+    ("Should primary schools set homework?", "Should secondary schools set homework?"),
+    ("What is entropy?", "Can you tell me what entropy means?"),
+    ("A nurse in her forties from Lisbon who likes long answers.", "A nurse in her forties from Lisbon who dislikes long answers."),
+    ("How do I wrap a present neatly?", "How do I wrap a gift neatly?"),
+    ("Should primary schools set homework?", "Is homework good for children in primary school?"),
+    ("A nurse in her forties from Lisbon who wants a checklist.", "A nurse in her forties from Pune who wants a checklist."),
+    ("How do I wrap a present neatly?", "How do I wrap a birthday cake?"),
+)
 Embed = Callable[[list[str]], Grid]
 BEGAN = time.perf_counter()
 
@@ -292,6 +301,20 @@ def thresholds(sets: Sequence[Answers]) -> str:
     return markdown(["share of answers that repeat another, at", *map(str, at)], rows)
 
 
+def parted(embed: Embed) -> str:
+    """Cosines of PAIRS."""
+    found = [f.between(embed(list(pair))[None])[0, 0, 1] for pair in PAIRS]
+    return markdown(["cosine", "one", "other"], [[digits(float(each)), *pair] for each, pair in zip(found, PAIRS, strict=True)])
+
+
+def nearest(name: str, rows: Grid) -> str:
+    """How near the nearest two of many texts are."""
+    cosine = f.between(rows[None])[0] - 2 * np.eye(len(rows))
+    best = cosine.max(axis=1)
+    two, middle = digits(float(best.max())), digits(float(np.median(best)))
+    return f"{len(rows)} {name}: the nearest two at {two}, the nearest to the median one at {middle}."
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--real", nargs=2, type=Path, metavar=("ANSWERS", "PROMPTS"))
@@ -310,7 +333,8 @@ def main() -> None:
     drawn = [seeds[place] for place in np.random.default_rng(given.seed).permutation(len(seeds))][: given.prompts]
     sets = [written(way, drawn, given.seed, embed) for way in WAYS]
     parts = [f"{embedder.identity}; {len(drawn)} prompts, {EACH} answers each.", levels(sets), steps(sets), filters(sets)]
-    parts += [favoured(sets[-1]), thresholds(sets)]
+    parts += [favoured(sets[-1]), thresholds(sets), parted(embed), nearest("shipped prompts", embed(seeds))]
+    parts += [nearest("descriptions of the society", embed(plant("fspo-like", 200, given.seed).descriptions))]
     if given.real:
         rows, prompts = ([json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] for path in given.real)
         texts, known = real(rows, prompts, given.seed)
@@ -321,6 +345,7 @@ def main() -> None:
         parts += [f"Prompts of the real answers: {len(texts)}, of which the society answered {len(few.texts)}."]
         parts += [levels([*some, few, every]), filters([*some, few, every]), favoured(every)]
         parts += [growth([*some, few]), models(every), closeness(every, embed(texts)), thresholds([*some, every])]
+        parts += [nearest("prompts of the real answers", embed(texts))]
     print("\n\n".join(parts))
     say("done")
 

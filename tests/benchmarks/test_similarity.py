@@ -85,6 +85,12 @@ def test_close_prompts_are_looked_at_apart_from_distant_ones() -> None:
     assert table[1].startswith("| 0.6 to 1.0 | 1 | 1.00 | .00 | 1.00")
 
 
+def test_the_nearest_two_are_not_one_text_twice() -> None:
+    rows = on_grid(np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.6, 0.8]]))
+    assert s.nearest("texts", rows) == "3 texts: the nearest two at .60, the nearest to the median one at .60."
+    assert s.parted(embed).splitlines()[2].endswith(" | ".join(("", *s.PAIRS[0])) + " |")
+
+
 def test_ways_differ_in_what_they_name_and_in_nothing_else() -> None:
     prompts = [f"What is thing {number}?" for number in range(7)]
     for name, way in WAYS.items():
