@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from prefloom.flows.dataset import manifest, shards, stages, tables
 from prefloom.flows.dataset.invariants import READING, Check, exports, judgements, labels, preferences, vectors
+from prefloom.flows.dataset.invariants_diversity import diversity
 from prefloom.flows.dataset.store import Store
 from prefloom.schemas.candidate import Candidate
 from prefloom.schemas.comparison import Comparison
@@ -62,6 +63,7 @@ def validate(store: Store) -> list[Check]:
         preferences(data, recipe),
         exports(store, data, recipe),
         *([vectors(data)] if recipe.embeddings else []),
+        *([diversity(data, recipe.diversity)] if recipe.diversity else []),
     ]
 
 
