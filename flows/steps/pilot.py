@@ -140,7 +140,7 @@ def look(
     settings = recipe.pilot
     assert settings, "a recipe without a pilot has no such stage"
     meetings = [
-        _pair(prompt_id, answers[one], answers[other], [NOBODY])
+        pair_of(prompt_id, answers[one], answers[other], [NOBODY])
         for prompt_id, answers in grouped.items()
         for one, other in circle(len(answers) if settings.rates else 0)
     ]
@@ -154,8 +154,8 @@ def look(
         fit, poor = _above_floor(answers, quality, settings.floor)
         kept, alike = _farthest(recipe, fit, quality, vectors)
         rejected += [*poor, *alike]
-        readers = _readers(recipe, train, prompt_id) if len(kept) > 1 else []
-        of_prompt = [_pair(prompt_id, one, other, readers) for one, other in combinations(kept, 2)]
+        readers = readers_of(recipe, train, prompt_id) if len(kept) > 1 else []
+        of_prompt = [pair_of(prompt_id, one, other, readers) for one, other in combinations(kept, 2)]
         pairs += sorted(of_prompt, key=lambda pair: pair.comparison_id)
     said = _both_orders([*readings_of(pairs, recipe.judgements.templates[:1])] if settings.personas else [], ask)
     place = {answer.candidate_id: answer.place for answers in grouped.values() for answer in answers}
@@ -165,15 +165,16 @@ def look(
     return rows, rejected
 
 
-def _pair(prompt_id: str, one: Answer, other: Answer, readers: Sequence[str]) -> Comparison:
+def pair_of(prompt_id: str, one: Answer, other: Answer, readers: Sequence[str]) -> Comparison:
     """Two answers in order ab, and who reads them. What a comparison has beside is not known yet."""
     first, second = sorted((one.candidate_id, other.candidate_id))
     names = {"comparison_id": content_id("comparison", first, second), "prompt_id": prompt_id}
     return Comparison.model_construct(None, **names, first_id=first, second_id=second, order="ab", persona_ids=[*readers])
 
 
-def _readers(recipe: Recipe, train: Sequence[str], prompt_id: str) -> list[str]:
-    assert recipe.pilot
+def readers_of(recipe: Recipe, train: Sequence[str], prompt_id: str) -> list[str]:
+    """The people of the training split who read the pairs of a prompt."""
+    assert recipe.pilot, "a recipe without a pilot has no such stage"
     order = np.argsort(draw(recipe.seed, "pilot", keys(train), keys([prompt_id])), kind="stable")
     return sorted(train[place] for place in order[: recipe.pilot.personas])
 
@@ -201,7 +202,7 @@ def _qualities(prompt_id: str, answers: Sequence[Answer], general: Said) -> dict
 
 
 def _key(prompt_id: str, answers: Sequence[Answer], pair: tuple[int, int]) -> tuple[str, str]:
-    return _pair(prompt_id, answers[pair[0]], answers[pair[1]], ()).comparison_id, NOBODY
+    return pair_of(prompt_id, answers[pair[0]], answers[pair[1]], ()).comparison_id, NOBODY
 
 
 def _above_floor(answers: Sequence[Answer], quality: Mapping[str, float], floor: float | None) -> tuple[list[Answer], list[Rejected]]:
