@@ -36,7 +36,9 @@ def pilot(data: dict[str, pl.DataFrame], recipe: Recipe) -> Check:
     even = all((rows[name].list.len() == read).all() for name in ("margins", "biases"))
     check.expect(even, "a pair has another number of margins or biases than readers")
     check.expect((rows["disagreement"].is_null() == (read < 2)).all(), "a disagreement is there without two readers, or is not with them")
-    check.expect(rows["disagreement"].drop_nulls().is_between(0, 0.5).all(), "a disagreement is not between 0 and .5")
+    most = pl.col("margins").list.var() + 1e-3
+    known = rows.drop_nulls("disagreement")
+    check.refuse(known, {"disagreements are below 0 or above the variance of margins": ~pl.col("disagreement").is_between(0, most)})
     check.expect((rows["gap"].is_null() != recipe.pilot.rates).all(), "gaps are there that were not asked for, or are not that were")
     check.expect(_as_far(rows, data["embeddings"]), "a distance is not that of the vectors")
     return check

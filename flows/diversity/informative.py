@@ -1,7 +1,7 @@
 """Which pairs of answers are worth asking about: general quality, what divides people, and a draw whose chances are known.
 
 quality([0, 1, 0], [1, 2, 2], [1.1, -0.3, 0.7], 3)      ->  [0.6, -0.47, -0.13]: log-odds, mean 0
-disagreement([[2.1, -1.8, 0.3]], [[0.2, 0.1, 0.4]])     ->  [0.49]: two people prefer different answers of this pair every other time
+disagreement([[2.1, -1.8, 0.3]], [[0.2, 0.1, 0.4]])     ->  [3.8]: variance between people, in squared log-odds
 chances(np.array([.4, .1, .1]), 1, uniform=.2)          ->  [0.6, 0.2, 0.2]: how likely each pair is to be drawn, one in all
 systematic(chances, 0.7)                                ->  [1]: so many pairs, each with exactly its chance
 """
@@ -29,33 +29,18 @@ def quality(first: Sequence[int], second: Sequence[int], margins: Sequence[float
     return np.asarray(found - found.mean())
 
 
-def people(margins: Rows, biases: Rows) -> tuple[Floats, Floats]:
-    """(mean, variance between people) of each pair's margins, without the noise; nan where fewer than two people read it.
+def disagreement(margins: Rows, biases: Rows) -> Floats:
+    """Per pair, how far apart two people are expected to be: the variance of their margins without the noise; nan with fewer than two.
 
-    A margin is the mean of two readings, a bias half their difference, so what biases differ by among the readers of a pair is the noise of
-    a margin. It is pooled over the given pairs, those of one prompt: the readers of one pair are too few to tell.
+    The expected square of the difference of two people's log-odds is twice that. A margin is the mean of two readings, a bias half their
+    difference, so what biases differ by among the readers of a pair is the noise of a margin; it is pooled over the given pairs, those of
+    one prompt, for the readers of one pair are too few to tell. How often two people would vote differently is no such measure: a judge
+    that cannot tell gives everybody a half (tests/benchmarks/informative.py).
     """
     degrees = sum(len(row) - 1 for row in biases if len(row) > 1)
     noise = sum(float(np.var(row)) * len(row) for row in biases if len(row) > 1) / max(degrees, 1)
-    mean = np.array([float(np.mean(row)) if len(row) > 1 else math.nan for row in margins])
-    variance = np.array([float(np.var(row, ddof=1)) if len(row) > 1 else math.nan for row in margins])
-    return mean, np.maximum(variance - noise, 0.0)
-
-
-def disagreement(margins: Rows, biases: Rows) -> Floats:
-    """Per pair, how often two people prefer different answers: 2 p (1 - p), p the share of a normal distribution above 0; nan if unread.
-
-    By the spread of people and not by mean votes: a hesitant judge gives everybody a half, which is no disagreement.
-    """
-    mean, variance = people(margins, biases)
-    shares = [_above(m, math.sqrt(v)) if v == v else math.nan for m, v in zip(mean.tolist(), variance.tolist(), strict=True)]
-    return np.array([2 * p * (1 - p) for p in shares])
-
-
-def _above(mean: float, deviation: float) -> float:
-    if not deviation:
-        return 0.5 if not mean else float(mean > 0)
-    return 0.5 * math.erfc(-mean / deviation / math.sqrt(2))
+    found = [float(np.var(row, ddof=1)) - noise if len(row) > 1 else math.nan for row in margins]
+    return np.maximum(found, 0.0)
 
 
 def chances(worth: Floats, count: int, uniform: float) -> Floats:

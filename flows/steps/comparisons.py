@@ -6,8 +6,8 @@
 
 Whether a persona is asked does not depend on which other personas there are, so adding personas repeats no question.
 
-With a pilot, pairs of the answers that it kept are drawn with chances in proportion to what they are worth: expected disagreement of
-two people times distance, or distance where nobody was asked; `pilot.uniform` of the choice is equal for all. The draw is systematic, by
+With a pilot, pairs of the answers that it kept are drawn with chances in proportion to what they are worth: the disagreement of
+people times distance, or distance where nobody was asked; `pilot.uniform` of the choice is equal for all. The draw is systematic, by
 one random number for each prompt along the pairs in the order of their hashes, so that the chance of each is known: `inclusion`.
 Figures about a population from pairs chosen so are biased; weights 1 / inclusion mend that (Horvitz and Thompson 1952).
 """

@@ -10,11 +10,15 @@ preference in pairs of held-out prompts, drawn by chance, the same for all arms.
 Intervals are 95 %, by Student's t over the seeds of paired differences.
 """
 
-from collections.abc import Sequence
+import argparse
+import math
+import sys
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +27,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from prefloom.flows.dataset import tables
+from prefloom.flows.diversity import informative
 from prefloom.flows.diversity.grid import Grid, on_grid
 from prefloom.flows.engines.embedder import open_embedder
 from prefloom.flows.engines.protocol import Request
@@ -31,7 +36,7 @@ from prefloom.flows.engines.society import Society, told
 from prefloom.flows.engines.society.judge import Asked, Judge, profile
 from prefloom.flows.engines.society.people import People, plant
 from prefloom.flows.engines.society.utility import features
-from prefloom.flows.steps.comparisons import choose
+from prefloom.flows.steps.comparisons import choose, worth
 from prefloom.flows.steps.judgements import Reading
 from prefloom.flows.steps.pilot import answers_of, look
 from prefloom.prompts import load
@@ -39,15 +44,20 @@ from prefloom.schemas.embedder import LocalEmbedder
 from prefloom.schemas.ids import content_id
 from prefloom.schemas.pilot import PilotPair
 from prefloom.schemas.recipe import Recipe
+from tests.benchmarks.informative_population import bias, figures
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-WRITERS = ("terse", "friendly", "scholar")
-VIEWS = ("a numbered list of steps, formal", "flowing prose with examples and some humour", None)
+LIST, PROSE = "a numbered list of steps, formal", "flowing prose with examples and some humour"
+POOLS: dict[str, tuple[tuple[str, ...], tuple[str | None, ...], int]] = {  # characters, views, samples of each
+    "views": (("terse", "friendly", "scholar"), (LIST, PROSE, None), 1),
+    "samples": (("terse", "friendly"), (LIST, None), 3),
+}
 PRESETS, JUDGES, PHI = ("fspo-like", "personalllm-like"), ("small", "good"), 0.65
 TEMPLATE = "judge/pairwise"
-REPORTED = (11, 12, 13, 14, 15)  # what is fixed below was chosen on seeds 1, 2, 3
-KEEP, READERS, PAIRS, AXES, RIDGE, HELD_OUT = 4, 6, 3, 20, 30.0, 5
+REPORTED = (11, 12, 13, 14, 15, 16)  # what is fixed below, and what a pair is worth, was chosen on seeds 1 to 6
+KEEP, READERS, PAIRS, AXES, RIDGE, HELD_OUT, POPULATION = 4, 6, 3, 20, 30.0, 5, 100
+MANY = 1000  # people of a larger population, of whom those of a cell are some
 STUDENT = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}
 
 
@@ -63,17 +73,17 @@ class World:
 
 
 @cache
-def world() -> World:
-    """The shipped prompts, answered by every character in every view."""
+def world(pool: str) -> World:
+    """The shipped prompts, answered by every character of the pool in every view."""
+    writers, views, samples = POOLS[pool]
     tasks = [orjson.loads(line)["text"] for line in (files("prefloom.data") / "seeds" / "prompts.jsonl").read_text().splitlines()]
     rows = []
-    for writer in WRITERS:
-        for view in VIEWS:
-            requests = [Request(load("candidate/answer").render(prompt=task, view=view), 512, 0.9, 1) for task in tasks]
-            replies = [reply for batch in Society(writer).answer(requests, lambda: False) for _, reply in batch]
-            for task, reply in zip(tasks, replies, strict=True):
-                prompt_id, text = content_id("prompt", task), reply.text or ""
-                rows.append((prompt_id, content_id("candidate", prompt_id, writer, view, 0, text), text, writer, view))
+    for writer, view, sample in product(writers, views, range(samples)):
+        requests = [Request(load("candidate/answer").render(prompt=task, view=view), 512, 0.9, 1 + sample) for task in tasks]
+        replies = [reply for batch in Society(writer).answer(requests, lambda: False) for _, reply in batch]
+        for task, reply in zip(tasks, replies, strict=True):
+            prompt_id, text = content_id("prompt", task), reply.text or ""
+            rows.append((prompt_id, content_id("candidate", prompt_id, writer, view, sample, text), text, writer, view))
     names = ["prompt_id", "candidate_id", "text", "model", "view"]
     candidates = pl.DataFrame(rows, schema=names, orient="row").unique("candidate_id").sort("prompt_id", "candidate_id")
     texts = candidates["text"].to_list()
@@ -124,13 +134,14 @@ class Labels(NamedTuple):
 class Cell:
     """One society, one judge, one split of the prompts."""
 
+    pool: str
     preset: str
     judge: str
     seed: int
     count: int
 
     def __post_init__(self) -> None:
-        self.world = world()
+        self.world = world(self.pool)
         self.people: People = plant(self.preset, self.count, self.seed)
         ids = [content_id("persona", text) for text in self.people.descriptions]
         self.descriptions = dict(zip(ids, self.people.descriptions, strict=True))
@@ -145,14 +156,15 @@ class Cell:
 
     def recipe(self, fewer: int = 0, **pilot: Any) -> Recipe:
         """Every person is asked about one pair of each prompt, less so many prompts."""
+        writers, views, samples = POOLS[self.pool]
         return Recipe.model_validate(
             {
                 "name": "informative",
                 "seed": self.seed,
-                "models": {name: {"engine": "society", "character": name} for name in (*WRITERS, "good")},
+                "models": {name: {"engine": "society", "character": name} for name in {*writers, "good"}},
                 "personas": [{"source": "society", "count": self.count, "preset": self.preset}],
                 "prompts": [{"source": "seeds"}],
-                "candidates": {"source": "models", "models": list(WRITERS), "views": list(VIEWS)},
+                "candidates": {"source": "models", "models": list(writers), "views": list(views), "samples": samples},
                 "judgements": {"model": "good", "templates": [TEMPLATE]},
                 "comparisons": {"per_prompt": PAIRS, "prompts_per_persona": max(1, len(self.asked) - fewer)},
                 "embeddings": {"engine": "sentence-transformers"},
@@ -221,3 +233,159 @@ class Cell:
             every = list(combinations([self.place[name] for name in part["candidate_id"]], 2))
             found += [every[place] for place in dice.choice(len(every), HELD_OUT, replace=False)]
         return found
+
+
+WORTHS: dict[str, Callable[[list[list[float]], list[list[float]]], Floats]] = {
+    "variance between people": informative.disagreement,
+    "its square": lambda margins, biases: informative.disagreement(margins, biases) ** 2,
+    "2 p (1 - p), p the mean vote": lambda margins, _: votes(margins),
+    "2 p (1 - p), p of a normal distribution": lambda margins, biases: normal(margins, biases),
+}
+
+
+def votes(margins: list[list[float]]) -> Floats:
+    """How often two would vote differently, by the mean of their probabilities."""
+    shares = np.array([np.mean(1 / (1 + np.exp(-np.array(row)))) for row in margins])
+    return np.asarray(2 * shares * (1 - shares))
+
+
+def normal(margins: list[list[float]], biases: list[list[float]]) -> Floats:
+    """The same by the mean and the variance of people, as if they were normally distributed."""
+    spread = np.sqrt(informative.disagreement(margins, biases))
+    ratio = np.array([np.mean(row) for row in margins]) / np.maximum(spread, 1e-9) / math.sqrt(2)
+    shares = np.array([0.5 * math.erfc(-value) for value in ratio])
+    return np.asarray(2 * shares * (1 - shares))
+
+
+def worth_so(pilot: pl.DataFrame, name: str, far: bool) -> pl.DataFrame:
+    """The pilot's rows with another worth: `choose` multiplies disagreement by distance."""
+    parts = []
+    for _, part in pilot.group_by("prompt_id", maintain_order=True):
+        found = WORTHS[name](part["margins"].to_list(), part["biases"].to_list())
+        parts.append(part.with_columns(pl.Series("disagreement", found), pl.col("distance") if far else pl.lit(1.0).alias("distance")))
+    return pl.concat(parts)
+
+
+BASE = "by chance"
+
+
+class Result(NamedTuple):
+    """What an arm came to in one cell: calls per label by chance, share of labels that are right, and accuracies by kind of features."""
+
+    calls: float
+    right: float
+    scores: dict[str, float]
+    steady: dict[str, float]  # if as many labels were wrong as in the arm by chance
+
+
+def arms(cell: Cell) -> dict[str, Result]:
+    """Every arm; where the pilot's calls are counted, its people are asked about fewer prompts."""
+    plain = cell.recipe()
+    base = cell.labels(plain, None)
+    wrong, budget = 1 - cell.right(base), 2 * len(base.person)
+
+    def result(found: Labels, calls: int = 0) -> Result:
+        steady = cell.flipped(found, wrong)
+        kinds = list(cell.world.kinds)
+        return Result(
+            (2 * len(found.person) + calls) / budget,
+            cell.right(found),
+            {kind: cell.accuracy(found, kind) for kind in kinds},
+            {kind: cell.accuracy(steady, kind) for kind in kinds},
+        )
+
+    found = {BASE: result(base)}
+    free = cell.recipe(personas=0)
+    found["by distance, among all pairs"] = result(cell.labels(free, cell.pilot(free)))
+    few = cell.recipe(keep=KEEP, personas=0)
+    rows = cell.pilot(few)
+    found[f"by chance, among the {KEEP} farthest"] = result(cell.labels(cell.recipe(keep=KEEP, personas=0, uniform=1.0), rows))
+    found[f"by distance, among the {KEEP} farthest"] = result(cell.labels(few, rows))
+    paying = cell.recipe(keep=KEEP, personas=READERS)
+    rows = cell.pilot(paying)
+    calls = 2 * int(rows["persona_ids"].list.len().sum())
+    found[f"by a pilot among the {KEEP} farthest, not counted"] = result(cell.labels(paying, rows))
+    for people in (cell.count, MANY):
+        # Those who are asked are some of so many people, and bear their part of the pilot.
+        mine = calls * cell.count // people
+        fewer = cell.recipe(-(-mine // (2 * cell.count)), keep=KEEP, personas=READERS)
+        found[f"the same, counted, of {people:,} people"] = result(cell.labels(fewer, rows), mine)
+    every = cell.recipe(personas=READERS)
+    rows = cell.pilot(every)
+    for name, far in product(WORTHS, (True, False)):
+        if far or name == next(iter(WORTHS)):
+            chosen = f"{name}{' × distance' if far else ''}, not counted"
+            found[chosen] = result(cell.labels(every, worth_so(rows, name, far)))
+    return found
+
+
+def interval(values: Sequence[float]) -> str:
+    """Mean and half the 95 % interval, in points, over seeds."""
+    half = STUDENT.get(len(values), 2.0) * np.std(values, ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+    return f"{100 * np.mean(values):+.1f} ± {100 * half:.1f}"
+
+
+def recovery(cells: Sequence[Cell]) -> str:
+    """One table for the cells of one pool, preset and judge, which differ in their seeds."""
+    found = [arms(cell) for cell in cells]
+    kinds = list(cells[0].world.kinds)
+    head = ["pairs are chosen", "calls", "labels right", *(f"{kind}, against chance" for kind in kinds), f"{kinds[-1]}, errors held equal"]
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for name in found[0]:
+        rows = [one[name] for one in found]
+        cols = [name, f"{np.mean([row.calls for row in rows]):.2f}", f"{100 * np.mean([row.right for row in rows]):.1f} %"]
+        for kind in kinds:
+            if name == BASE:
+                cols.append(f"{100 * np.mean([row.scores[kind] for row in rows]):.1f} %")
+            else:
+                cols.append(interval([row.scores[kind] - one[BASE].scores[kind] for row, one in zip(rows, found, strict=True)]))
+        last = kinds[-1]
+        if name == BASE:
+            cols.append(f"{100 * np.mean([row.steady[last] for row in rows]):.1f} %")
+        else:
+            cols.append(interval([row.steady[last] - one[BASE].steady[last] for row, one in zip(rows, found, strict=True)]))
+        lines.append("| " + " | ".join(cols) + " |")
+    return "\n".join(lines)
+
+
+def population(cell: Cell) -> str:
+    """Bias of figures about the population, where every pair that the pilot kept is read by everybody."""
+    recipe = cell.recipe(keep=KEEP + 2, personas=READERS)
+    rows = cell.pilot(recipe)
+    who = sorted(cell.person)[:POPULATION]
+    writers = dict(cell.mine.select("candidate_id", "model").iter_rows())
+    values: dict[str, list[tuple[Floats, Floats, Floats]]] = {}
+    for _, part in rows.group_by("prompt_id", maintain_order=True):
+        pairs = part.select("first_id", "second_id").rows()
+        margins = cell.reader.margins([(a, b, name) for name in who for a, b in pairs]).reshape(len(who), len(pairs))
+        worths = worth([PilotPair.model_construct(None, **row) for row in part.iter_rows(named=True)])
+        named = figures(margins, [writers[a] for a, _ in pairs], [writers[b] for _, b in pairs], POOLS[cell.pool][0][0])
+        for name, (value, cases) in named.items():
+            values.setdefault(name, []).append((value, cases, worths))
+    assert recipe.pilot
+    lines = ["| figure | all pairs | by chance | informative | informative, weighed |", "|---|---|---|---|---|"]
+    for name, prompts in values.items():
+        found = bias(prompts, PAIRS, recipe.pilot.uniform, cell.seed)
+        cells = [f"{mean:.3f} ({mean - found.truth:+.3f}; s.d. {deviation:.3f})" for mean, deviation in found[1:]]
+        lines.append("| " + " | ".join([name, f"{found.truth:.3f}", *cells]) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """All tables."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--seeds", type=int, nargs="+", default=REPORTED)
+    parser.add_argument("--people", type=int, default=150)
+    parser.add_argument("--pools", nargs="+", default=list(POOLS), choices=list(POOLS))
+    given = parser.parse_args()
+    began = time.perf_counter()
+    for pool, preset, judge in product(given.pools, PRESETS, JUDGES):
+        cells = [Cell(pool, preset, judge, seed, given.people) for seed in given.seeds]
+        print(f"\n### {preset}, judge {judge}, answers that differ in {pool}\n\n{recovery(cells)}", flush=True)
+        if pool == given.pools[0]:
+            print(f"\n{population(cells[0])}", flush=True)
+        print(f"  {pool}, {preset}, {judge}: {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

