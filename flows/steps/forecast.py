@@ -4,7 +4,8 @@
     -> Forecast(stages=[…, StageForecast("judgements", rows=78294, usage={"judge": Usage(calls=78596, …)}, left=…, bytes=713000)], …)
 
 Personas, prompts, imported answers, comparisons and who is asked are made in memory by the functions that make them in a build, so their
-numbers are exact. What rests on an assumption instead says so in `basis`.
+numbers are exact (of near-duplicates as far as vectors are there or cost nothing: forecast_vectors.py). What rests on an assumption
+instead says so in `basis`.
 """
 
 from dataclasses import dataclass, field, replace
@@ -15,6 +16,7 @@ import numpy as np
 import polars as pl
 
 from prefloom.flows.dataset import stages
+from prefloom.flows.dataset.coverage import coverage
 from prefloom.flows.dataset.run import Run
 from prefloom.flows.steps import forecast_time, freshness
 from prefloom.flows.steps.comparisons import choose
@@ -23,6 +25,7 @@ from prefloom.flows.steps.forecast_bytes import Size, journal_bytes, per_charact
 from prefloom.flows.steps.forecast_pilot import Ahead, expected_pilot
 from prefloom.flows.steps.forecast_readings import Panel, Readings, expected_readings
 from prefloom.flows.steps.forecast_rows import Drawn
+from prefloom.flows.steps.forecast_vectors import peek
 from prefloom.flows.steps.personas import personas_of
 from prefloom.flows.steps.prompts import prompts_of
 from prefloom.schemas.candidate import Candidate
@@ -92,9 +95,10 @@ def forecast(run: Run, uses: freshness.Materials) -> Forecast:
     if freshness.is_finished(run, uses):
         return Forecast(str(run.folder), True, tuple(real.values()), (journal, 0))
     recipe = run.resolved.recipe
-    personas, unfit = personas_of(run.resolved)
-    prompts, repeated = prompts_of(run.resolved)
-    answers = expected_answers(run, uses, prompts, repeated)
+    assumed: dict[str, str] = {}
+    personas, unfit = personas_of(run.resolved, peek(run, "personas", assumed))
+    prompts, repeated = prompts_of(run.resolved, peek(run, "prompts", assumed))
+    answers = expected_answers(run, uses, prompts, repeated, peek(run, "candidates", assumed))
     ahead = expected_pilot(run, uses, personas, prompts, answers)
     comparisons, few = choose(recipe, personas, prompts, answers.rows, prompts["prompt_id"].to_list(), ahead.rows)
     panel = Panel(personas, prompts, comparisons)
@@ -105,14 +109,14 @@ def forecast(run: Run, uses: freshness.Materials) -> Forecast:
     sizes = _early(panel, answers, ahead, (unfit, repeated, few), recipe) | sized(drawn, answers)
     rest = _less(readings, ahead.shared(comparisons)) if ahead.rows is not None else readings.left
     asked = replace(drawn, readings=replace(readings, left=rest + ahead.left)) if ahead.rows is not None else drawn
-    calls = {
-        "candidates": (answers.usage, answers.left),
-        "judgements": ({judge: readings.usage}, {judge: rest}),
-    }
+    calls = {"candidates": (answers.usage, answers.left), "judgements": ({judge: readings.usage}, {judge: rest})}
     if ahead.usage.calls:
         calls["pilot"] = ({judge: ahead.usage}, {judge: ahead.left})
-    guessed = {"judgements", "labels", "preferences", "exports"} | ({"candidates", "comparisons"} if answers.unknown else set())
-    guessed |= set() if ahead.exact else {"pilot", "comparisons"}
+    guessed = {"judgements", "labels", "preferences", "exports", *assumed} | (set() if ahead.exact else {"pilot", "comparisons"})
+    if answers.unknown or {"prompts", "candidates"} & assumed.keys():
+        guessed |= {"candidates", "pilot", "comparisons"}
+    if guessed & {"personas", "prompts", "candidates"}:
+        guessed.add("embeddings")
     expected = [StageForecast(name, size.rows, size.bytes, *calls.get(name, ({}, {})), name not in guessed) for name, size in sizes.items()]
     return Forecast(
         dataset=str(run.folder),
@@ -122,13 +126,14 @@ def forecast(run: Run, uses: freshness.Materials) -> Forecast:
         rates=forecast_time.rates(recipe, tried),
         basis=(
             *_unprobed(run),
+            *assumed.values(),
             *answers.basis,
             *readings.basis,
             *ahead.basis,
             *_assumptions(readings),
             *forecast_time.basis(recipe, tried),
         ),
-        warnings=_warnings(panel, answers, few, recipe),
+        warnings=_warnings(panel, answers, few, recipe) + _nobody(coverage(personas, unfit, recipe)),
     )
 
 
@@ -217,6 +222,14 @@ def _warnings(panel: Panel, answers: Answers, few: pl.DataFrame, recipe: Recipe)
         used = [*answers.usage, recipe.judgements.model]
         said += [f"no price for {name}: its calls are in no sum of money" for name in dict.fromkeys(used) if name not in recipe.prices]
     return tuple(said)
+
+
+def _nobody(covered: pl.DataFrame) -> tuple[str, ...]:
+    """What `diversity.personas` aims at and cannot meet."""
+    missing = covered.filter((pl.col("pool") == 0) & (pl.col("target") > 0)).select("trait", "value", "target")
+    return tuple(
+        f"no persona has {trait}: {value}, and the recipe aims at {share:.1%} of them" for trait, value, share in missing.iter_rows()
+    )
 
 
 def report(found: Forecast, recipe: Recipe) -> dict[str, Any]:
