@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from prefloom.flows.dataset.invariants import Check
-from prefloom.flows.diversity.grid import SCALE, on_grid
+from prefloom.flows.diversity.grid import on_grid
 from prefloom.schemas.recipe import Recipe
 
 PAIR = ["prompt_id", "first_id", "second_id"]
@@ -45,16 +45,17 @@ def pilot(data: dict[str, pl.DataFrame], recipe: Recipe) -> Check:
 
 
 def _as_far(rows: pl.DataFrame, embeddings: pl.DataFrame) -> bool:
-    """Whether distances are those of the vectors, pair by pair in whole numbers."""
+    """Whether distances are those of the vectors, pair by pair."""
     vectors = embeddings.filter(pl.col("table") == "candidates")
     if not rows.height or not vectors.height:
         return not rows.height
     place = {row_id: i for i, row_id in enumerate(vectors["row_id"])}
     if not {*rows["first_id"], *rows["second_id"]} <= place.keys():
         return False
-    grid = on_grid(np.array(vectors["vector"].to_list())).astype(np.int64)
+    grid = on_grid(np.array(vectors["vector"].to_list())).astype(np.float64)
     one, other = (grid[[place[name] for name in rows[side]]] for side in ("first_id", "second_id"))
-    return bool((np.abs(1 - (one * other).sum(axis=1) / SCALE**2 - rows["distance"].to_numpy()) < 1e-4).all())
+    lengths = np.maximum(np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1), 1.0)
+    return bool((np.abs(1 - (one * other).sum(axis=1) / lengths - rows["distance"].to_numpy()) < 1e-4).all())
 
 
 def chosen(data: dict[str, pl.DataFrame], recipe: Recipe) -> Check:
