@@ -39,6 +39,7 @@ from prefloom.flows.steps.exports import export_preferences
 from prefloom.flows.steps.judgements import LETTERS, judge_comparisons
 from prefloom.flows.steps.labels import aggregate_labels
 from prefloom.flows.steps.personas import sample_personas
+from prefloom.flows.steps.pilot import look_ahead
 from prefloom.flows.steps.preferences import check_labels
 from prefloom.flows.steps.prompts import collect_prompts
 from prefloom.schemas.manifest import StageEntry
@@ -97,6 +98,8 @@ def _stages(build: "Build") -> None:
         build.stage("candidates", generate_candidates)
     if build.run.resolved.recipe.embeddings:
         build.stage("embeddings", embed_texts)
+    if build.run.resolved.recipe.pilot:
+        build.stage("pilot", look_ahead)
     build.stage("comparisons", choose_comparisons)
     build.stage("judgements", judge_comparisons)
     build.stage("labels", aggregate_labels)

@@ -30,9 +30,7 @@ class Comparison(Record):
     dominated: bool | None = Field(
         default=None, description="The answers are far apart in general quality; null without a pilot that asked for it"
     )
-    disagreement: float | None = Field(
-        default=None, description="Expected disagreement of two people about it, by the pilot; null without one"
-    )
+    disagreement: float | None = Field(default=None, description="Variance of people's log-odds about it, by the pilot; null without one")
     persona_ids: list[str] = Field(description="Personas that are asked about this comparison")
 
     def swap(self) -> Self:

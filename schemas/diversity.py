@@ -5,7 +5,7 @@ diversity:
   personas: {near_duplicate: 0.95, count: 200, path: census.csv}        # balanced over traits, then farthest apart
   prompts: {near_duplicate: 0.85, count: 100}                           # balanced over domains, then farthest apart
   candidates: {near_duplicate: 0.97}
-pilot: {keep: 4, floor: -1.0, personas: 12}
+pilot: {keep: 4, floor: -1.0, personas: 12}                            # general quality, then pairs that divide people
 
 A threshold means something for one encoder only; the ones below were chosen for the default (docs/diversity.md). An encoder reads the
 beginning of a text (the default some 250 tokens), so texts that begin alike for longer than that are near, whatever follows.
@@ -75,8 +75,22 @@ class Pilot(Section):
 
     keep: Count | None = Field(default=None, ge=2, description="Answers of a prompt that are compared: the farthest apart (default: all)")
     floor: float | None = Field(
-        default=None, description="Least general quality of an answer that is compared, in log-odds against the mean of its prompt"
+        default=None,
+        ge=-100,
+        le=100,
+        description="Least general quality of an answer that is compared, in log-odds against the mean of its prompt (default: none)",
     )
-    personas: int = Field(default=12, ge=0, le=10_000, description="People of the training split who read every pair of these answers")
-    dominated: float = Field(default=2.0, gt=0, description="Gap in general quality, in log-odds, that marks a comparison as dominated")
-    uniform: Share = Field(default=0.2, description="Share of the choice of pairs left to chance; 1: the pilot marks and does not choose")
+    dominated: float | None = Field(
+        default=2.0,
+        gt=0,
+        description="Gap in general quality, in log-odds, that marks a comparison as dominated; null: unasked",
+    )
+    personas: int = Field(default=12, ge=0, le=10_000, description="People of the training split who read all pairs of a prompt's answers")
+    uniform: float = Field(
+        default=0.2, ge=0.01, le=1, description="Share of the choice of pairs left to chance; 1: the pilot marks and does not choose"
+    )
+
+    @property
+    def rates(self) -> bool:
+        """Whether answers are compared for people in general."""
+        return self.floor is not None or self.dominated is not None

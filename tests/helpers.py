@@ -21,6 +21,7 @@ from prefloom.flows.steps.exports import export_preferences
 from prefloom.flows.steps.judgements import judge_comparisons
 from prefloom.flows.steps.labels import aggregate_labels
 from prefloom.flows.steps.personas import sample_personas
+from prefloom.flows.steps.pilot import look_ahead
 from prefloom.flows.steps.preferences import check_labels
 from prefloom.flows.steps.prompts import collect_prompts
 from prefloom.schemas.recipe import Recipe, Resolved
@@ -31,6 +32,7 @@ STEPS: dict[str, Step] = {
     "prompts": collect_prompts,
     "candidates": generate_candidates,
     "embeddings": embed_texts,
+    "pilot": look_ahead,
     "comparisons": choose_comparisons,
     "judgements": judge_comparisons,
     "labels": aggregate_labels,

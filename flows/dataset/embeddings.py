@@ -176,9 +176,9 @@ class Vectors:
             yield
 
 
-def of_run(store: Store, table: str) -> tuple[list[str], Half]:
+def of_run(store: Store, table: str, files: str = "embeddings/part-*.parquet") -> tuple[list[str], Half]:
     """(row ids, their (n, dim) vectors) of one table of a run: prompts, candidates or personas. Empty if the run has no vectors of it."""
-    rows = tables.read(store, "embeddings/part-*.parquet", Embedding, ["table", "row_id", "vector"])
+    rows = tables.read(store, files, Embedding, ["table", "row_id", "vector"])
     mine = rows.filter(rows["table"] == table)
     vectors = mine["vector"].explode(empty_as_null=False).to_numpy().astype(np.float16, copy=False)
     return mine["row_id"].to_list(), vectors.reshape(mine.height, -1) if mine.height else np.zeros((0, 0), np.float16)

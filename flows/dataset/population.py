@@ -4,7 +4,8 @@
     matrix(votes)         ->  Agreement(ids=[…], same=array U × U)      nan where two personas share too few comparisons
     dividing(votes, personas)  ->  one row per trait: agreement among equals and among others
 
-A vote is the sign of a label: +1 for a, -1 for b; labels with margin 0 are left out.
+A vote is the sign of a label: +1 for a, -1 for b; labels with margin 0 are left out. Where a pilot chose the comparisons, too many of them
+are torn: agreement, alpha, contested and majority weigh each by `statistics.weights`, so that they speak of all pairs.
 """
 
 from dataclasses import dataclass
@@ -20,15 +21,15 @@ FEWEST_VOTES = 10  # votes that a comparison must have before it can be called c
 
 
 def votes(data: Dataset) -> pl.DataFrame:
-    """persona_id, comparison_id, prompt_id, vote (+1 or -1)."""
+    """persona_id, comparison_id, prompt_id, vote (+1 or -1), weight."""
     decided = data.labels.filter(pl.col("margin") != 0)
-    return decided.select("persona_id", "comparison_id", "prompt_id", pl.col("margin").sign().cast(pl.Int8).alias("vote"))
+    return decided.select("persona_id", "comparison_id", "prompt_id", pl.col("margin").sign().cast(pl.Int8).alias("vote"), "weight")
 
 
 def _counts(frame: pl.DataFrame) -> pl.DataFrame:
-    """Per comparison: n votes, of them k for a."""
+    """Per comparison: n votes, of them k for a, and its weight."""
     grouped = frame.group_by("comparison_id", "prompt_id").agg(
-        pl.len().cast(pl.Int64).alias("n"), (pl.col("vote") > 0).sum().cast(pl.Int64).alias("k")
+        pl.len().cast(pl.Int64).alias("n"), (pl.col("vote") > 0).sum().cast(pl.Int64).alias("k"), pl.col("weight").first()
     )
     return grouped.sort("comparison_id")
 
@@ -36,8 +37,8 @@ def _counts(frame: pl.DataFrame) -> pl.DataFrame:
 def agreement(frame: pl.DataFrame) -> Share:
     """Share of pairs of votes on the same comparison that agree (every pair of personas counts on every comparison they share)."""
     k, n = pl.col("k"), pl.col("n")
-    pairs = (n * (n - 1) / 2).alias("pairs")
-    alike = ((k * (k - 1) + (n - k) * (n - k - 1)) / 2).alias("alike")
+    pairs = (n * (n - 1) / 2 * pl.col("weight")).alias("pairs")
+    alike = ((k * (k - 1) + (n - k) * (n - k - 1)) / 2 * pl.col("weight")).alias("alike")
     sums = _counts(frame).with_columns(pairs, alike).group_by("prompt_id").agg(pl.col("alike", "pairs").sum()).sort("prompt_id")
     return ratio(sums["alike"].to_numpy(), sums["pairs"].to_numpy())
 
@@ -45,10 +46,10 @@ def agreement(frame: pl.DataFrame) -> Share:
 def alpha(frame: pl.DataFrame) -> float:
     """Krippendorff's alpha for two nominal values: 1 if all agree, 0 if they agree as often as by chance."""
     counts = _counts(frame).filter(pl.col("n") > 1)
-    n, k = (counts[name].to_numpy().astype(np.float64) for name in ("n", "k"))
-    everyone, for_a = n.sum(), k.sum()
+    n, k, weight = (counts[name].to_numpy().astype(np.float64) for name in ("n", "k", "weight"))
+    everyone, for_a = (weight * n).sum(), (weight * k).sum()
     expected = 2 * for_a * (everyone - for_a) / (everyone * (everyone - 1)) if everyone > 1 else 0.0
-    observed = (2 * k * (n - k) / (n - 1)).sum() / everyone if everyone else 0.0
+    observed = (weight * 2 * k * (n - k) / (n - 1)).sum() / everyone if everyone else 0.0
     return float(1 - observed / expected) if expected else float("nan")
 
 
@@ -56,16 +57,22 @@ def contested(frame: pl.DataFrame, minority: float) -> Share:
     """Share of comparisons (with enough votes) in which at least `minority` of the personas are on the smaller side."""
     counts = _counts(frame).filter(pl.col("n") >= FEWEST_VOTES)
     split = (pl.min_horizontal("k", pl.col("n") - pl.col("k")) / pl.col("n") >= minority).cast(pl.Float64)
-    by_prompt = counts.group_by("prompt_id").agg(split.sum().alias("hits"), pl.len().alias("of")).sort("prompt_id")
+    by_prompt = (
+        counts.group_by("prompt_id")
+        .agg((split * pl.col("weight")).sum().alias("hits"), pl.col("weight").sum().alias("of"))
+        .sort("prompt_id")
+    )
     return ratio(by_prompt["hits"].to_numpy(), by_prompt["of"].to_numpy())
 
 
 def majority(frame: pl.DataFrame) -> Share:
     """How often a vote is that of the majority of the other personas on the same comparison; a tie counts one half."""
-    others = frame.join(_counts(frame).drop("prompt_id"), on="comparison_id").filter(pl.col("n") > 1)
+    others = frame.join(_counts(frame).drop("prompt_id", "weight"), on="comparison_id").filter(pl.col("n") > 1)
     balance = (2 * pl.col("k") - pl.col("n") - pl.col("vote")) * pl.col("vote")
     hit = pl.when(balance > 0).then(1.0).when(balance == 0).then(0.5).otherwise(0.0)
-    by_prompt = others.group_by("prompt_id").agg(hit.sum().alias("hits"), pl.len().alias("of")).sort("prompt_id")
+    by_prompt = (
+        others.group_by("prompt_id").agg((hit * pl.col("weight")).sum().alias("hits"), pl.col("weight").sum().alias("of")).sort("prompt_id")
+    )
     return ratio(by_prompt["hits"].to_numpy(), by_prompt["of"].to_numpy())
 
 

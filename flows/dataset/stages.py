@@ -50,12 +50,12 @@ def _selected(table: str, recipe: Recipe) -> list[str]:
 
 
 def _pilot_models(recipe: Recipe) -> list[str]:
-    asked = recipe.pilot and (recipe.pilot.personas or recipe.pilot.floor is not None)
-    return [recipe.judgements.model] if asked else []
+    return [recipe.judgements.model] if recipe.pilot and (recipe.pilot.personas or recipe.pilot.rates) else []
 
 
 def _pilot_templates(recipe: Recipe) -> list[str]:
-    return sorted({GENERIC, recipe.judgements.templates[0]}) if recipe.pilot else []
+    asked = [GENERIC] * recipe.pilot.rates + recipe.judgements.templates[: min(recipe.pilot.personas, 1)] if recipe.pilot else []
+    return sorted(asked)
 
 
 def _export_templates(recipe: Recipe) -> list[str]:
@@ -137,7 +137,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "pilot",
         1,
-        "answer",
+        "item",  # an answer that is looked at, or a reading
         ("personas", "prompts", "candidates", "embeddings"),
         ("seed", "pilot"),
         templates=_pilot_templates,

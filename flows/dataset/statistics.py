@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from prefloom.flows.dataset import tables
 from prefloom.flows.dataset.store import Store
 from prefloom.schemas.candidate import Candidate
-from prefloom.schemas.comparison import in_order_ab
+from prefloom.schemas.comparison import Comparison, in_order_ab
 from prefloom.schemas.label import Judgement, Label, Preference, Rejected
 from prefloom.schemas.persona import Persona
+from prefloom.schemas.pilot import PilotPair
 from prefloom.schemas.prompt import Prompt
 
 RESAMPLES = 400
@@ -41,7 +42,7 @@ class Dataset:
 
 
 def load(store: Store) -> Dataset:
-    """Read the tables. `labels` gets two columns: `reason` (null if kept) and `winner` (null if the margin is 0)."""
+    """Read the tables. `labels` gets three columns: `reason` (null if kept), `winner` (null if the margin is 0) and `weight`."""
     labels = tables.read(store, "labels/part-*.parquet", Label)
     columns = ["reason", "row_id", "persona_id"]
     rejected = tables.read(store, "rejected/preferences-*.parquet", Rejected, columns)
@@ -53,9 +54,25 @@ def load(store: Store) -> Dataset:
         prompts=tables.read(store, "prompts/part-*.parquet", Prompt),
         candidates=tables.read(store, "candidates/part-*.parquet", Candidate),
         judgements=tables.read(store, "judgements/part-*.parquet", Judgement),
-        labels=labels.join(reasons, on=["persona_id", "comparison_id"], how="left").with_columns(winner.alias("winner")),
+        labels=labels.join(reasons, on=["persona_id", "comparison_id"], how="left")
+        .join(weights(store), on="comparison_id", how="left")
+        .with_columns(winner.alias("winner")),
         preferences=tables.read(store, "preferences/part-*.parquet", Preference),
     )
+
+
+def weights(store: Store) -> pl.DataFrame:
+    """comparison_id -> `weight`: for how many pairs of its prompt it stands, beside what it would be if pairs were chosen by chance.
+
+    1 without a pilot. With one, informative pairs are chosen more often than others; weights bring figures about the population back to
+    what they would be over all pairs of the answers that the pilot kept (Horvitz and Thompson 1952).
+    """
+    rows = tables.read(store, "comparisons/part-*.parquet", Comparison, ["comparison_id", "prompt_id", "inclusion"])
+    pairs = tables.read(store, "pilot/part-*.parquet", PilotPair, ["prompt_id"]).group_by("prompt_id").len("pairs")
+    if not pairs.height:
+        return rows.select("comparison_id", pl.lit(1.0).alias("weight"))
+    mean = pl.len().over("prompt_id") / pl.col("pairs")
+    return rows.join(pairs, on="prompt_id").select("comparison_id", (mean / pl.col("inclusion")).alias("weight"))
 
 
 @dataclass(frozen=True)
@@ -82,7 +99,7 @@ def ratio(hits: Floats, of: Floats) -> Share:
     picks = np.random.default_rng(0).integers(0, len(of), (RESAMPLES, len(of)))
     values = hits[picks].sum(axis=1) / np.maximum(of[picks].sum(axis=1), 1e-12)
     low, high = np.quantile(values, [0.025, 0.975])
-    return Share(float(hits.sum() / of.sum()), float(low), float(high), int(of.sum()))
+    return Share(float(hits.sum() / of.sum()), float(low), float(high), round(float(of.sum())))
 
 
 def longer_wins(data: Dataset) -> Share:

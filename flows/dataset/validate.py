@@ -13,6 +13,7 @@ import pyarrow as pa
 from prefloom.flows.dataset import manifest, shards, stages, tables
 from prefloom.flows.dataset.invariants import READING, Check, exports, judgements, labels, preferences, vectors
 from prefloom.flows.dataset.invariants_diversity import diversity
+from prefloom.flows.dataset.invariants_pilot import chosen, pilot
 from prefloom.flows.dataset.store import Store
 from prefloom.schemas.candidate import Candidate
 from prefloom.schemas.comparison import Comparison
@@ -21,6 +22,7 @@ from prefloom.schemas.ids import content_hash, content_id
 from prefloom.schemas.label import Judgement, Label, Preference, Rejected, TrlExample
 from prefloom.schemas.manifest import Manifest
 from prefloom.schemas.persona import Persona
+from prefloom.schemas.pilot import PilotPair
 from prefloom.schemas.prompt import Prompt
 from prefloom.schemas.recipe import ModelCandidates, Recipe, fingerprint
 from prefloom.schemas.record import Record
@@ -32,6 +34,7 @@ RECORDS: dict[str, type[Record]] = {
     "prompts": Prompt,
     "candidates": Candidate,
     "embeddings": Embedding,
+    "pilot": PilotPair,
     "comparisons": Comparison,
     "judgements": Judgement,
     "labels": Label,
@@ -58,6 +61,8 @@ def validate(store: Store) -> list[Check]:
         _links(data),
         _accounting(store, data, found, recipe),
         _splits(data, recipe),
+        *([pilot(data, recipe)] if recipe.pilot else []),
+        chosen(data, recipe),
         judgements(data, recipe),
         labels(data),
         preferences(data, recipe),
@@ -170,13 +175,20 @@ def _accounting(store: Store, data: dict[str, pl.DataFrame], found: Manifest, re
         "preferences": data["labels"].height,
         "exports": data["preferences"].height if recipe.exports.trl else 0,
     }
+    if recipe.pilot:
+        people = min(recipe.pilot.personas, int((data["personas"]["split"] == "train").sum()))
+        answers = data["candidates"].group_by("prompt_id").len()["len"].cast(pl.Int64)
+        meetings = sum(min(n * (n - 1) // 2, 2 * n) for n in answers) if recipe.pilot.rates else 0
+        considered["pilot"] = data["candidates"].height + 2 * meetings + 2 * people * data["pilot"].height
     if isinstance(source := recipe.candidates, ModelCandidates):
         considered["candidates"] = data["prompts"].height * len(source.models) * len(source.views) * source.samples
     for name, entry in found.stages.items():
         check.expect(entry.closed, f"{name}: {entry.considered} considered, {entry.kept} kept, {entry.rejected} rejected")
         expected = considered.get(name, entry.considered)
         check.expect(entry.considered == expected, f"{name}: {entry.considered} considered, {expected} by the tables before it")
-        kept = data["comparisons"]["prompt_id"].n_unique() if name == "comparisons" else data[name].height if name in data else entry.kept
+        refused = data["rejected"].filter(pl.col("stage") == name).height
+        otherwise = {"comparisons": data["comparisons"]["prompt_id"].n_unique(), "pilot": entry.considered - refused}
+        kept = otherwise.get(name, data[name].height if name in data else entry.kept)
         check.expect(entry.kept == kept, f"{name}: {entry.kept} kept by the manifest, {kept} in the files")
         parts = [report for file in entry.files if (report := shards.accounting(tables.metadata(store, file.path)))]
         check.expect(entry.usage == shards.merge(parts).usage, f"{name}: the usage in the manifest is not the sum of that of its parts")

@@ -1,10 +1,15 @@
 """Comparisons: which two candidates are worth asking about, and whom to ask.
 
-    per_prompt: 3                pairs of candidates, the lowest by hash of the pair
+    per_prompt: 3                pairs of candidates: the lowest by hash of the pair; with a pilot, drawn by what it found (below)
     prompts_per_persona: null    prompts a persona is asked about, the lowest by hash of (persona, prompt); null for all
     per_persona_prompt: 1        of a prompt's comparisons, how many each of its personas is asked
 
 Whether a persona is asked does not depend on which other personas there are, so adding personas repeats no question.
+
+With a pilot, pairs of the answers that it kept are drawn with chances in proportion to what they are worth: the disagreement of
+people times distance, or distance where nobody was asked; `pilot.uniform` of the choice is equal for all. The draw is systematic, by
+one random number for each prompt along the pairs in the order of their hashes, so that the chance of each is known: `inclusion`.
+Figures about a population from pairs chosen so are biased; weights 1 / inclusion mend that (Horvitz and Thompson 1952).
 """
 
 import itertools
@@ -15,11 +20,13 @@ from numpy.typing import NDArray
 
 from prefloom.flows.dataset import tables
 from prefloom.flows.dataset.shards import ShardJob, ShardReport
+from prefloom.flows.diversity.informative import chances, systematic
 from prefloom.schemas.candidate import Candidate
 from prefloom.schemas.comparison import Comparison
-from prefloom.schemas.ids import content_id, draw, keys
+from prefloom.schemas.ids import content_id, draw, keys, unit
 from prefloom.schemas.label import Rejected
 from prefloom.schemas.persona import Persona
+from prefloom.schemas.pilot import PilotPair
 from prefloom.schemas.prompt import Prompt
 from prefloom.schemas.recipe import Recipe
 from prefloom.schemas.splits import CELLS, HALVES
@@ -35,15 +42,24 @@ def choose_comparisons(job: ShardJob) -> ShardReport:
     prompts = tables.read(store, "prompts/part-*.parquet", Prompt, ["prompt_id", "split"])
     mine = tables.read(store, job.part("prompts"), Prompt, ["prompt_id"])["prompt_id"].to_list()
     candidates = tables.read(store, job.part("candidates"), Candidate, ["prompt_id", "candidate_id", "text"])
-    rows, rejected = choose(recipe, personas, prompts, candidates, mine)
+    pilot = tables.read(store, job.part("pilot"), PilotPair) if recipe.pilot else None
+    rows, rejected = choose(recipe, personas, prompts, candidates, mine, pilot)
     compared = len(mine) - rejected.height
     return job.write(Comparison, rows, rejected, considered=len(mine), kept=compared)
 
 
 def choose(
-    recipe: Recipe, personas: pl.DataFrame, prompts: pl.DataFrame, candidates: pl.DataFrame, mine: list[str]
+    recipe: Recipe,
+    personas: pl.DataFrame,
+    prompts: pl.DataFrame,
+    candidates: pl.DataFrame,
+    mine: list[str],
+    pilot: pl.DataFrame | None = None,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """(rows of Comparison, rows of Rejected) for the prompts `mine`, from all rows of Persona and Prompt and at least their Candidates."""
+    """(rows of Comparison, rows of Rejected) for the prompts `mine`, from all rows of Persona and Prompt and at least their Candidates.
+
+    With rows of PilotPair about the same prompts, only those pairs are chosen from.
+    """
     answers: dict[str, list[tuple[str, str]]] = {}
     for prompt_id, candidate_id, text in candidates.select("prompt_id", "candidate_id", "text").iter_rows():
         answers.setdefault(prompt_id, []).append((candidate_id, text))
@@ -52,21 +68,30 @@ def choose(
     draws = draw(recipe.seed, "assign", persona_keys[:, None], prompt_keys[None, :])
     allowed = _allowed(personas["split"].to_list(), prompts["split"].to_list())
     asked = _lowest(draws, allowed, settings.prompts_per_persona)
+    looked: dict[str, list[PilotPair]] = {}
+    for row in pilot.iter_rows(named=True) if pilot is not None else ():
+        looked.setdefault(row["prompt_id"], []).append(PilotPair.model_construct(None, **row))
     column = {prompt_id: index for index, prompt_id in enumerate(prompts["prompt_id"])}
 
     rows: list[Comparison] = []
     rejected: list[Rejected] = []
     for prompt_id in mine:
         texts = dict(sorted(answers.get(prompt_id, [])))
-        pairs = list(itertools.combinations(texts, 2))
+        known = {(row.first_id, row.second_id): row for row in looked.get(prompt_id, ())}
+        pairs = list(itertools.combinations(texts, 2)) if pilot is None else list(known)
         if not pairs:
             rejected.append(_too_few(prompt_id, len(texts)))
             continue
         order = np.argsort(draw(recipe.seed, "pair", keys(a for a, _ in pairs), keys(b for _, b in pairs)), kind="stable")
-        chosen = sorted((content_id("comparison", *pairs[i]), pairs[i]) for i in order[: settings.per_prompt])
-        which = draw(recipe.seed, "which", persona_keys[:, None], keys(c for c, _ in chosen)[None, :])
+        if known:
+            drawn = _worth_asking(recipe, prompt_id, [known[pairs[i]] for i in order])
+        else:
+            drawn = [(place, settings.per_prompt / len(pairs)) for place in range(min(settings.per_prompt, len(pairs)))]
+        chosen = sorted((content_id("comparison", *pairs[order[place]]), pairs[order[place]], chance) for place, chance in drawn)
+        which = draw(recipe.seed, "which", persona_keys[:, None], keys(c for c, *_ in chosen)[None, :])
         picked = _lowest(which, np.repeat(asked[:, [column[prompt_id]]], len(chosen), axis=1), settings.per_persona_prompt)
-        for place, (comparison_id, (first, second)) in enumerate(chosen):
+        for place, (comparison_id, (first, second), chance) in enumerate(chosen):
+            found = known.get((first, second))
             rows.append(
                 Comparison(
                     comparison_id=comparison_id,
@@ -75,11 +100,36 @@ def choose(
                     second_id=second,
                     order="ab",
                     length_only=length_only(texts[first], texts[second]),
-                    inclusion=round(len(chosen) / len(pairs), 4),
+                    inclusion=min(round(chance, 6), 1.0),
+                    dominated=_is_dominated(recipe, found),
+                    disagreement=found.disagreement if found else None,
                     persona_ids=[ids[i] for i in np.flatnonzero(picked[:, place])],
                 )
             )
     return tables.frame(Comparison, rows), tables.frame(Rejected, rejected)
+
+
+def _worth_asking(recipe: Recipe, prompt_id: str, pairs: list[PilotPair]) -> list[tuple[int, float]]:
+    """(place, chance with which it was drawn) of the pairs to ask about."""
+    assert recipe.pilot
+    found = chances(worth(pairs), recipe.comparisons.per_prompt, recipe.pilot.uniform)
+    point = float(unit(draw(recipe.seed, "worth", keys([prompt_id])))[0])
+    return [(place, float(found[place])) for place in systematic(found, point)]
+
+
+def worth(pairs: list[PilotPair]) -> NDArray[np.float64]:
+    """How much is to be learnt from each pair of a prompt; a pair that nobody could read is worth what the others are in the mean."""
+    distances, read = np.array([pair.distance for pair in pairs]), [pair.disagreement for pair in pairs]
+    known = [value for value in read if value is not None]
+    mean = sum(known) / len(known) if known else 1.0
+    found: NDArray[np.float64] = np.maximum(distances, 0.0) * np.array([mean if value is None else value for value in read])
+    return found
+
+
+def _is_dominated(recipe: Recipe, pair: PilotPair | None) -> bool | None:
+    if not recipe.pilot or recipe.pilot.dominated is None or pair is None or pair.gap is None:
+        return None
+    return abs(pair.gap) >= recipe.pilot.dominated
 
 
 def _allowed(personas: list[str], prompts: list[str]) -> NDArray[np.bool_]:

@@ -8,7 +8,7 @@ numbers are exact (of near-duplicates as far as vectors are there or cost nothin
 instead says so in `basis`.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
@@ -22,6 +22,7 @@ from prefloom.flows.steps import forecast_time, freshness
 from prefloom.flows.steps.comparisons import choose
 from prefloom.flows.steps.forecast_answers import Answers, expected_answers
 from prefloom.flows.steps.forecast_bytes import Size, journal_bytes, per_character, rejected_bytes, sized, table_bytes
+from prefloom.flows.steps.forecast_pilot import Ahead, expected_pilot
 from prefloom.flows.steps.forecast_readings import Panel, Readings, expected_readings
 from prefloom.flows.steps.forecast_rows import Drawn
 from prefloom.flows.steps.forecast_vectors import peek
@@ -33,12 +34,14 @@ from prefloom.schemas.ids import shard_of
 from prefloom.schemas.manifest import StageEntry
 from prefloom.schemas.models import EndpointModel
 from prefloom.schemas.persona import Persona
+from prefloom.schemas.pilot import PilotPair
 from prefloom.schemas.prompt import Prompt
 from prefloom.schemas.recipe import Rate, Recipe
 from prefloom.schemas.splits import HALVES
 from prefloom.schemas.usage import Usage, Usages, spend, total
 
 _VECTOR = 384 * 2 * 0.95 + 30.0  # bytes of a row with 384 numbers, as the embedded default has them, compressed
+_READ = 6.0  # bytes of a margin and a bias, compressed
 
 
 @dataclass(frozen=True)
@@ -96,17 +99,22 @@ def forecast(run: Run, uses: freshness.Materials) -> Forecast:
     personas, unfit = personas_of(run.resolved, peek(run, "personas", assumed))
     prompts, repeated = prompts_of(run.resolved, peek(run, "prompts", assumed))
     answers = expected_answers(run, uses, prompts, repeated, peek(run, "candidates", assumed))
-    comparisons, few = choose(recipe, personas, prompts, answers.rows, prompts["prompt_id"].to_list())
+    ahead = expected_pilot(run, uses, personas, prompts, answers)
+    comparisons, few = choose(recipe, personas, prompts, answers.rows, prompts["prompt_id"].to_list(), ahead.rows)
     panel = Panel(personas, prompts, comparisons)
     readings = expected_readings(panel, run, uses, answers)
     drawn = Drawn(panel, recipe, readings)
     judge = recipe.judgements.model
     tried = answers.pace | ({judge: readings.pace} if readings.pace else {})
-    sizes = _early(panel, answers, (unfit, repeated, few), recipe) | sized(drawn, answers)
-    calls = {"candidates": (answers.usage, answers.left), "judgements": ({judge: readings.usage}, {judge: readings.left})}
-    guessed = {"judgements", "labels", "preferences", "exports", *assumed}
+    sizes = _early(panel, answers, ahead, (unfit, repeated, few), recipe) | sized(drawn, answers)
+    rest = _less(readings, ahead.shared(comparisons)) if ahead.rows is not None else readings.left
+    asked = replace(drawn, readings=replace(readings, left=rest + ahead.left)) if ahead.rows is not None else drawn
+    calls = {"candidates": (answers.usage, answers.left), "judgements": ({judge: readings.usage}, {judge: rest})}
+    if ahead.usage.calls:
+        calls["pilot"] = ({judge: ahead.usage}, {judge: ahead.left})
+    guessed = {"judgements", "labels", "preferences", "exports", *assumed} | (set() if ahead.exact else {"pilot", "comparisons"})
     if answers.unknown or {"prompts", "candidates"} & assumed.keys():
-        guessed |= {"candidates", "comparisons"}
+        guessed |= {"candidates", "pilot", "comparisons"}
     if guessed & {"personas", "prompts", "candidates"}:
         guessed.add("embeddings")
     expected = [StageForecast(name, size.rows, size.bytes, *calls.get(name, ({}, {})), name not in guessed) for name, size in sizes.items()]
@@ -114,13 +122,14 @@ def forecast(run: Run, uses: freshness.Materials) -> Forecast:
         dataset=str(run.folder),
         built=False,
         stages=tuple(real.get(stage.name, stage) for stage in expected),
-        journal=(journal, journal_bytes(drawn, answers)),
+        journal=(journal, journal_bytes(asked, answers)),
         rates=forecast_time.rates(recipe, tried),
         basis=(
             *_unprobed(run),
             *assumed.values(),
             *answers.basis,
             *readings.basis,
+            *ahead.basis,
             *_assumptions(readings),
             *forecast_time.basis(recipe, tried),
         ),
@@ -128,11 +137,19 @@ def forecast(run: Run, uses: freshness.Materials) -> Forecast:
     )
 
 
+def _less(readings: Readings, made: int) -> Usage:
+    """What is left of the readings when so many of all were made by the pilot."""
+    usage, left = readings.usage, readings.left
+    share = 1 - made / usage.calls if usage.calls else 1.0
+    counts = (left.calls, left.prompt_tokens, left.completion_tokens, left.unmetered, left.cached_tokens)
+    return Usage(*(round(share * count) for count in counts))
+
+
 def _rows(entry: StageEntry) -> int:
     return sum(file.rows for file in entry.files if not file.path.startswith("rejected/"))
 
 
-def _early(panel: Panel, answers: Answers, rejected: tuple[pl.DataFrame, ...], recipe: Recipe) -> dict[str, Size]:
+def _early(panel: Panel, answers: Answers, ahead: Ahead, rejected: tuple[pl.DataFrame, ...], recipe: Recipe) -> dict[str, Size]:
     """The stages before the readings; what the checks reject lies beside them."""
     unfit, repeated, few = rejected
     parts = recipe.shards.prompts
@@ -160,6 +177,10 @@ def _early(panel: Panel, answers: Answers, rejected: tuple[pl.DataFrame, ...], r
     if recipe.embeddings:
         counts["embeddings"] = sum(counts.values())
         sizes["embeddings"] = counts["embeddings"] * _VECTOR
+    if ahead.rows is not None:
+        counts["pilot"] = ahead.rows.height
+        sizes["pilot"] = table_bytes(PilotPair, ahead.rows, by_prompt(ahead.rows), parts)
+        sizes["pilot"] += _READ * int(ahead.rows["persona_ids"].list.len().sum())
     counts["comparisons"], sizes["comparisons"] = panel.comparisons.height, comparisons
     return {name: Size(counts[name], round(size)) for name, size in sizes.items()}
 

@@ -7,14 +7,15 @@ It answers with one letter; the log-probabilities of exactly the two letters are
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import polars as pl
 
 from prefloom.flows.dataset import tables
 from prefloom.flows.dataset.shards import ShardJob, ShardReport
+from prefloom.flows.dataset.stages import GENERIC
 from prefloom.flows.engines import open_engine
-from prefloom.flows.engines.asking import Meter, asking
+from prefloom.flows.engines.asking import Meter, Session, asking
 from prefloom.flows.engines.protocol import Reply, Request
 from prefloom.prompts import expect_inputs
 from prefloom.schemas.candidate import Candidate
@@ -27,10 +28,12 @@ from prefloom.schemas.section import portable
 
 LETTERS = ("A", "B")
 INPUTS = frozenset({"persona", "prompt", "first", "second"})
+NOBODY = ""  # stands for the persona of a reading that is of people in general
 CHUNK = 4096  # readings rendered at a time, or fewer
 CHUNK_CHARACTERS = 32_000_000  # if the answers are long: bounds the memory of a shard, changes no byte
 
 Reading = tuple[Comparison, str, str]  # the comparison as shown, the template, the persona
+Read = tuple[float, float] | str  # log-odds of the answer shown first and mass, or why there are none
 
 
 def judge_comparisons(job: ShardJob) -> ShardReport:
@@ -47,18 +50,16 @@ def judge_comparisons(job: ShardJob) -> ShardReport:
     failures: list[Rejected] = []
     engine = open_engine(run, recipe.judgements.model)
     request = asker(recipe, engine.votes, personas, prompts, answers)
-    plan = _plan(comparisons, recipe.judgements.templates)
+    plan = readings_of(comparisons, recipe.judgements.templates)
     meter = Meter(job, planned=2 * len(recipe.judgements.templates) * sum(len(comparison.persona_ids) for comparison in comparisons))
     with asking(engine, run, list(prompts)) as session:
         meter.follow(recipe.judgements.model, session)
-        for readings in _chunks(plan, answers):
-            scopes = [comparison.prompt_id for comparison, _, _ in readings]
-            replies = session.ask([request(reading) for reading in readings], scopes, _failed if job.retry_failed else None)
-            for (comparison, template, persona_id), reply in zip(readings, replies, strict=True):
-                read = read_letters(reply)
+        for chunk in read_all(session, plan, request, answers, job.retry_failed):
+            for reading, read, reply in chunk:
                 if isinstance(read, str):
-                    failures.append(_failure(comparison, template, persona_id, read, reply))
+                    failures.append(failure("judgements", reading, read, reply))
                     continue
+                comparison, template, persona_id = reading
                 row = (persona_id, comparison.comparison_id, comparison.prompt_id, comparison.order, portable(template), 0)
                 judgements.append((*row, recipe.judgements.model, *read))
             meter.sorted_out(len(judgements), len(failures))
@@ -79,11 +80,13 @@ def asker(
 ) -> Callable[[Reading], Request]:
     """What a reading asks, from the texts by id: descriptions, prompts, answers. `votes` as the judge's engine wants them."""
     templates = {name: expect_inputs(name, INPUTS) for name in recipe.judgements.templates}
+    templates |= {GENERIC: expect_inputs(GENERIC, INPUTS - {"persona"})} if recipe.pilot else {}
 
     def request(reading: Reading) -> Request:
         comparison, template, persona_id = reading
+        whose = {} if persona_id == NOBODY else {"persona": personas[persona_id]}
         messages = templates[template].render(
-            persona=personas[persona_id],
+            **whose,
             prompt=prompts[comparison.prompt_id],
             first=answers[comparison.first_id],
             second=answers[comparison.second_id],
@@ -94,7 +97,17 @@ def asker(
     return request
 
 
-def read_letters(reply: Reply) -> tuple[float, float] | str:
+def read_all(
+    session: Session, plan: Iterator[Reading], request: Callable[[Reading], Request], answers: Mapping[str, str], retry_failed: bool
+) -> Iterator[list[tuple[Reading, Read, Reply]]]:
+    """Ask all of the plan and give what came of it, so many readings at a time that a shard's memory stays bounded."""
+    for readings in _chunks(plan, answers):
+        scopes = [comparison.prompt_id for comparison, _, _ in readings]
+        replies = session.ask([request(reading) for reading in readings], scopes, _failed if retry_failed else None)
+        yield [(reading, read_letters(reply), reply) for reading, reply in zip(readings, replies, strict=True)]
+
+
+def read_letters(reply: Reply) -> Read:
     """(log-odds of the first letter, mass of both) on a grid of 1e-4, or the reason why the reply cannot be read."""
     if reply.error is not None:
         return "error"
@@ -107,7 +120,7 @@ def read_letters(reply: Reply) -> tuple[float, float] | str:
     return round(first - second, 4), round(math.exp(first) + math.exp(second), 4)
 
 
-def _counted(votes: Mapping[str, int]) -> tuple[float, float] | str:
+def _counted(votes: Mapping[str, int]) -> Read:
     """The same from sampled answers, with half a vote more for each letter, so that a unanimous judge is not infinitely sure."""
     counts = [votes.get(letter, 0) for letter in LETTERS]
     if not sum(counts):
@@ -116,7 +129,8 @@ def _counted(votes: Mapping[str, int]) -> tuple[float, float] | str:
     return round(math.log(first / second), 4), round(sum(counts) / sum(votes.values()), 4)
 
 
-def _plan(comparisons: list[Comparison], templates: list[str]) -> Iterator[Reading]:
+def readings_of(comparisons: Sequence[Comparison], templates: Sequence[str]) -> Iterator[Reading]:
+    """Every reading of these comparisons by their personas, grouped by comparison and order."""
     for comparison in comparisons:
         for shown in (comparison, comparison.swap()):
             for template in templates:
@@ -124,7 +138,7 @@ def _plan(comparisons: list[Comparison], templates: list[str]) -> Iterator[Readi
                     yield shown, template, persona_id
 
 
-def _chunks(plan: Iterator[Reading], answers: dict[str, str]) -> Iterator[list[Reading]]:
+def _chunks(plan: Iterator[Reading], answers: Mapping[str, str]) -> Iterator[list[Reading]]:
     chunk: list[Reading] = []
     characters = 0
     for reading in plan:
@@ -141,13 +155,15 @@ def _failed(reply: Reply) -> bool:
     return isinstance(read_letters(reply), str)
 
 
-def _failure(comparison: Comparison, template: str, persona_id: str, reason: str, reply: Reply) -> Rejected:
+def failure(stage: str, reading: Reading, reason: str, reply: Reply) -> Rejected:
+    """The rejected row of a reading that could not be had."""
+    comparison, template, persona_id = reading
     return Rejected(
-        stage="judgements",
+        stage=stage,
         kind="failure",
         reason=reason,
         row_id=comparison.comparison_id,
-        persona_id=persona_id,
+        persona_id=persona_id or None,
         detail=f"order {comparison.order}, {portable(template)}: {reply.error or reply.text or ''}"[:500],
     )
 

@@ -14,9 +14,8 @@ from prefloom.flows.dataset.store import Store
 def ballots(rows: dict[str, list[int]]) -> pl.DataFrame:
     """persona -> its votes on comparisons 0, 1, 2, … (0: not asked); each comparison is a prompt of its own."""
     cells = [(p, f"c{i:03d}", f"q{i:03d}", v) for p, votes in rows.items() for i, v in enumerate(votes) if v]
-    return pl.DataFrame(
-        cells, schema={"persona_id": pl.String, "comparison_id": pl.String, "prompt_id": pl.String, "vote": pl.Int8}, orient="row"
-    )
+    schema = {"persona_id": pl.String, "comparison_id": pl.String, "prompt_id": pl.String, "vote": pl.Int8}
+    return pl.DataFrame(cells, schema=schema, orient="row").with_columns(weight=1.0)
 
 
 def test_agreement_counts_every_pair_of_votes() -> None:
@@ -45,6 +44,18 @@ def test_contested_needs_enough_votes() -> None:
     assert population.contested(ballots(split), 0.3).value == 1.0
     assert population.contested(ballots(split), 0.31).value == 0.0
     assert np.isnan(population.contested(ballots({"a": [1], "b": [-1]}), 0.1).value)
+
+
+def test_a_comparison_that_was_chosen_more_often_counts_less() -> None:
+    frame = ballots({f"p{i:02d}": [1, 1 if i < 5 else -1] for i in range(10)})  # all agree on c000, c001 is torn
+    weighed = frame.with_columns(weight=pl.when(pl.col("comparison_id") == "c000").then(3.0).otherwise(1.0))
+    torn = 2 * 10 / 45
+    assert population.agreement(frame).value == pytest.approx((1 + torn) / 2)
+    assert population.agreement(weighed).value == pytest.approx((3 + torn) / 4)
+    assert (population.contested(frame, 0.3).value, population.contested(weighed, 0.3).value) == (0.5, 0.25)
+    assert population.majority(weighed).value == pytest.approx(0.75), "of five against five everybody is against the majority of the others"
+    thrice = pl.concat([frame, *(frame.filter(pl.col("comparison_id") == "c000").with_columns(comparison_id=pl.lit(c)) for c in "xy")])
+    assert population.alpha(weighed) == pytest.approx(population.alpha(thrice))
 
 
 def test_the_matrix_puts_those_who_agree_side_by_side() -> None:

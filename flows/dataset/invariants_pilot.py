@@ -1,0 +1,115 @@
+"""What must hold between the pilot and the comparisons that it chose. Computed again from the rows, without the code that made them.
+
+chosen({"pilot": …, "comparisons": …}, recipe)  ->  Check("chosen", "every inclusion is …", problems=[])
+"""
+
+import numpy as np
+import polars as pl
+
+from prefloom.flows.dataset.invariants import Check
+from prefloom.flows.diversity.grid import on_grid
+from prefloom.schemas.recipe import Recipe
+
+PAIR = ["prompt_id", "first_id", "second_id"]
+_INCLUSION = 1e-5  # inclusion stands on a grid of 1e-6, and distance and disagreement on one of 1e-4
+
+
+def pilot(data: dict[str, pl.DataFrame], recipe: Recipe) -> Check:
+    """Every pair of the answers that the pilot kept stands there, as far apart as their vectors, read by people of the training split."""
+    check = Check("pilot", "all pairs of the answers that were kept, with their distance, read by people of the training split alone")
+    assert recipe.pilot
+    rows, refused = data["pilot"], data["rejected"].filter((pl.col("stage") == "pilot") & (pl.col("kind") == "check"))
+    kept = data["candidates"].select("prompt_id", "candidate_id").join(refused, left_on="candidate_id", right_on="row_id", how="anti")
+    left = kept.rename({"candidate_id": "first_id"}).join(kept.rename({"candidate_id": "second_id"}), on="prompt_id")
+    wanted = left.filter(pl.col("first_id") < pl.col("second_id")).select(PAIR).sort(PAIR)
+    check.expect(rows.select(PAIR).sort(PAIR).equals(wanted), f"{rows.height} pairs, but {wanted.height} of the answers that were kept")
+    before = data["candidates"].group_by("prompt_id").len("before")
+    sizes = kept.group_by("prompt_id").len("left").join(before, on="prompt_id", how="right")
+    if keep := recipe.pilot.keep:
+        check.expect((sizes["left"].fill_null(0) <= keep).all(), f"a prompt has more than {keep} answers left")
+    few = sizes.filter(pl.col("left").fill_null(0) < pl.min_horizontal("before", pl.lit(2))).height
+    check.expect(few == 0, f"the pilot left fewer than two answers of {few} prompts")
+    train = data["personas"].filter(pl.col("split") == "train")["persona_id"]
+    read, readers = rows["persona_ids"].list.len(), rows["persona_ids"].explode().drop_nulls()
+    check.expect(readers.is_in(train.implode()).all(), "a reader is not of the training split")
+    check.expect((read <= recipe.pilot.personas).all(), f"a pair has more than {recipe.pilot.personas} readers")
+    even = all((rows[name].list.len() == read).all() for name in ("margins", "biases"))
+    check.expect(even, "a pair has another number of margins or biases than readers")
+    check.expect((rows["disagreement"].is_null() == (read < 2)).all(), "a disagreement is there without two readers, or is not with them")
+    most = pl.col("margins").list.var() + 1e-3
+    known = rows.drop_nulls("disagreement")
+    check.refuse(known, {"disagreements are below 0 or above the variance of margins": ~pl.col("disagreement").is_between(0, most)})
+    check.expect((rows["gap"].is_null() != recipe.pilot.rates).all(), "gaps are there that were not asked for, or are not that were")
+    check.expect(_as_far(rows, data["embeddings"]), "a distance is not that of the vectors")
+    return check
+
+
+def _as_far(rows: pl.DataFrame, embeddings: pl.DataFrame) -> bool:
+    """Whether distances are those of the vectors, pair by pair."""
+    vectors = embeddings.filter(pl.col("table") == "candidates")
+    if not rows.height or not vectors.height:
+        return not rows.height
+    place = {row_id: i for i, row_id in enumerate(vectors["row_id"])}
+    if not {*rows["first_id"], *rows["second_id"]} <= place.keys():
+        return False
+    grid = on_grid(np.array(vectors["vector"].to_list())).astype(np.float64)
+    one, other = (grid[[place[name] for name in rows[side]]] for side in ("first_id", "second_id"))
+    lengths = np.maximum(np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1), 1.0)
+    return bool((np.abs(1 - (one * other).sum(axis=1) / lengths - rows["distance"].to_numpy()) < 1e-4).all())
+
+
+def chosen(data: dict[str, pl.DataFrame], recipe: Recipe) -> Check:
+    """As many comparisons of each prompt as the recipe says, each with the chance that it had."""
+    check = Check(
+        "chosen", "each prompt has the comparisons it should, with their chance of being drawn; those of a pilot are among its pairs"
+    )
+    rows, most = data["comparisons"], recipe.comparisons.per_prompt
+    count = pl.col("answers") * (pl.col("answers") - 1) // 2
+    pairs = data["candidates"].group_by("prompt_id").len("answers").select("prompt_id", count.cast(pl.Int64).alias("pairs"))
+    if recipe.pilot:
+        pairs = data["pilot"].group_by("prompt_id").len("pairs").with_columns(pl.col("pairs").cast(pl.Int64))
+    drawn = rows.group_by("prompt_id").len("drawn").join(pairs, on="prompt_id", how="full", coalesce=True).filter(pl.col("pairs") > 0)
+    odd = drawn.filter(pl.col("drawn").fill_null(0) != pl.min_horizontal("pairs", pl.lit(most))).height
+    check.expect(odd == 0, f"{odd} prompts have more or fewer comparisons than {most}, or than there are pairs")
+    broken = {"comparisons have an inclusion that is no chance": (pl.col("inclusion") <= 0) | (pl.col("inclusion") > 1)}
+    if recipe.pilot is None:
+        due = pl.min_horizontal(1.0, most / pl.col("pairs"))
+        check.refuse(
+            rows.join(pairs, on="prompt_id", how="left"),
+            broken
+            | {
+                "comparisons have another inclusion than the others of their prompt": (pl.col("inclusion") - due).abs() > _INCLUSION,
+                "comparisons say what only a pilot can": pl.col("dominated").is_not_null() | pl.col("disagreement").is_not_null(),
+            },
+        )
+        return check
+    joined = rows.join(_due(data["pilot"], most, recipe.pilot.uniform), on=["comparison_id", *PAIR], how="left")
+    limit = recipe.pilot.dominated
+    far = (pl.col("gap").abs() >= limit) if limit is not None else pl.lit(None, pl.Boolean)
+    check.refuse(
+        joined,
+        broken
+        | {
+            "comparisons have another inclusion than the pilot gives them": (pl.col("inclusion") - pl.col("due")).abs() > _INCLUSION,
+            "comparisons differ from the pilot in disagreement": ~pl.col("disagreement").eq_missing(pl.col("disagreement_pilot")),
+            "comparisons are marked as dominated against their gap": ~pl.col("dominated").eq_missing(far),
+        },
+    )
+    return check
+
+
+def _due(rows: pl.DataFrame, most: int, uniform: float) -> pl.DataFrame:
+    """The pilot's pairs with the chance each is `due`: min(1, c · size), c such that they add up, found by halving."""
+    mean = pl.col("disagreement").mean().over("prompt_id").fill_null(1.0)
+    worth = pl.max_horizontal("distance", 0.0) * pl.col("disagreement").fill_null(mean)
+    frames = []
+    for _, part in rows.with_columns(worth.alias("worth")).group_by("prompt_id", maintain_order=True):
+        value, count = part["worth"].to_numpy(), part.height
+        size = (1 - uniform) * value / value.sum() + uniform / count if value.sum() > 0 else np.full(count, 1 / count)
+        low, high = 0.0, 1 / size.min()
+        for _ in range(100):
+            middle = (low + high) / 2
+            low, high = (middle, high) if np.minimum(1, middle * size).sum() < min(most, count) else (low, middle)
+        frames.append(part.with_columns(pl.Series("due", np.minimum(1, high * size))))
+    named = pl.concat(frames) if frames else rows.with_columns(pl.lit(0.0).alias("due"))
+    return named.select("comparison_id", *PAIR, "gap", "due", pl.col("disagreement").alias("disagreement_pilot"))
