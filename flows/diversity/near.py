@@ -19,7 +19,7 @@ from prefloom.flows.diversity.grid import Floats, Grid, between, cosines, whole
 
 Places = NDArray[np.int64]
 _EXACT = 20_000  # rows up to which all pairs are looked at: there cells are no faster
-_PROBES = 16  # cells that a row is compared with
+_PROBES = 24  # cells that a row is compared with
 _BLOCK = 8192  # rows that look for kept ones at a time
 _PART = 512  # of these, rows that are decided at a time
 

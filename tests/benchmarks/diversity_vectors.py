@@ -26,7 +26,7 @@ from tests.helpers import run_stage, table
 
 ROOT = Path(__file__).parents[2]
 WRITERS = ("terse", "friendly", "scholar", "coach", "reporter", "rambler")
-COPIES, BLOCK = 0.1, 10_000
+COPIES, BLOCK = 0.4, 1000
 
 
 def _strings(value: Any) -> Iterator[str]:
@@ -80,10 +80,10 @@ def made(real: NDArray[np.float32], count: int, seed: int = 1) -> Grid:
     for start in range(0, count, BLOCK):
         rng = np.random.default_rng([seed, start])
         first, second, third = real[rng.integers(0, len(real), (3, BLOCK))]
-        cosine = rng.uniform(0.45, 0.9, BLOCK).astype(np.float32)
+        cosine = rng.uniform(0.5, 0.95, BLOCK).astype(np.float32)
         copies = np.flatnonzero(rng.random(BLOCK) < COPIES) if start else np.zeros(0, np.int64)
         first[copies] = rows[rng.integers(0, max(start, 1), len(copies))].astype(np.float32) / SCALE
-        cosine[copies] = rng.uniform(0.8, 0.995, len(copies))
+        cosine[copies] = rng.uniform(0.7, 0.995, len(copies))
         first /= np.linalg.norm(first, axis=1, keepdims=True)
         rows[start : start + BLOCK] = on_grid(_turned(first, second - third, cosine)[: count - start])
     return rows
