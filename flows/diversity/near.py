@@ -5,8 +5,8 @@
 A row that is left out hides nothing: a later row is compared with the kept ones alone.
 
 Up to 20,000 rows every pair is looked at. Of more, kept rows lie in cells, each around one of some rows that were taken evenly, and a row
-is compared with the kept rows of the cells nearest to it and with those of its own block: nearly all that repeat another are found, and what
-is found is exact. Products are of whole numbers, so neither the number of threads nor the library changes a choice. An index of a
+is compared with the kept rows of the cells nearest to it and with those of its own block: nearly all that repeat another are found, and
+what is found is exact. Products are of whole numbers, so neither the number of threads nor the library changes a choice. An index of a
 library looks a row up on its own; here rows of a block that ask the same cell are multiplied with it at once, which is faster.
 """
 

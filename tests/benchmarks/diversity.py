@@ -3,11 +3,11 @@
     python -m tests.benchmarks.diversity [--rows 10000 100000 1000000] [--vectors /tmp/vectors] [--methods near brute …] [--threshold 0.9]
 
 Every method runs in a fresh process (its VmHWM is the memory, what it takes to load the vectors included) on the rows of
-tests.benchmarks.diversity_vectors, which are embedded once and kept in --vectors. Recall: of 10,000 rows drawn, those with an earlier row among
-the ones that the method itself kept, at a cosine that reaches the threshold by brute force; how many of them it left out. Other methods
-are timed where they are installed (`pip install --target DIR semhash faiss-cpu hnswlib usearch`, PYTHONPATH=DIR), and not above 100,000 rows:
-FAISS, hnswlib and usearch stand in for the cells, everything else as in prefloom. Figures depend on what else the machine does: set
-OMP_NUM_THREADS=2, and compare within a run. Nothing is asserted.
+tests.benchmarks.diversity_vectors, which are embedded once and kept in --vectors. Recall: of 10,000 rows drawn, those with an earlier row
+among the ones that the method itself kept, at a cosine that reaches the threshold by brute force; how many of them it left out. Other
+methods are timed where they are installed (`pip install --target DIR semhash faiss-cpu hnswlib usearch`, PYTHONPATH=DIR), and not above
+100,000 rows: FAISS, hnswlib and usearch stand in for the cells, everything else as in prefloom. Figures depend on what else the machine
+does: set OMP_NUM_THREADS=2, and compare within a run. Nothing is asserted.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,9 @@ def faiss_look() -> Look:
             state["quantizer"].add(centres)
             state["index"] = faiss.IndexIVFFlat(state["quantizer"], rows.shape[1], len(centres), faiss.METRIC_INNER_PRODUCT)
             state["index"].is_trained, state["index"].nprobe = True, near._PROBES
-        return _library(rows, block, cells, best, state, lambda new, v: state["index"].add_with_ids(v, new), lambda v: state["index"].search(v, 1))
+        return _library(
+            rows, block, cells, best, state, lambda new, v: state["index"].add_with_ids(v, new), lambda v: state["index"].search(v, 1)
+        )
 
     return look
 
@@ -209,7 +212,7 @@ def main() -> None:
     print("\nGrowth (seconds as rows to the power of):")
     for method, times in took.items():
         sizes = sorted(times)
-        steps = [f"{a:,} to {b:,}: {np.log(times[b] / times[a]) / np.log(b / a):.2f}" for a, b in zip(sizes, sizes[1:], strict=False)]
+        steps = [f"{a:,} to {b:,}: {np.log(times[b] / times[a]) / np.log(b / a):.2f}" for a, b in pairwise(sizes)]
         print(f"{method} {', '.join(steps)}")
     if 100_000 in took.get("brute", {}):
         print(f"\nBrute force on 1,000,000, extrapolated from 100,000 by the square: {took['brute'][100_000] * 100:,.0f} s (not run)")

@@ -4,8 +4,8 @@
     real(folder)               ->  (9000, 384) float32 unit vectors by all-MiniLM-L6-v2, kept in the folder
     made(real, 1_000_000)      ->  grid rows
 
-A made row stands at a cosine of 0.45 to 0.9 from a real one, in the direction in which two other real ones differ: so rows crowd where sentences
-do. One row in ten is a copy of a row before it, at a cosine of 0.80 to 0.995. The same numbers give the same rows.
+A made row stands at a cosine of 0.5 to 0.95 from a real one, in the direction in which two other real ones differ: so rows crowd where
+sentences do. Four rows in ten stand by a row before them instead, at a cosine of 0.7 to 0.995. The same numbers give the same rows.
 """
 
 import random
