@@ -21,7 +21,7 @@ def _units(rows: Grid) -> NDArray[np.float64]:
     """(n, d) rows of length 1; zeros stay."""
     floats = rows.astype(np.float64)
     squares = np.einsum("ij,ij->i", floats, floats)[:, None]
-    return np.divide(floats, np.sqrt(squares), out=floats, where=squares > 0)
+    return np.asarray(np.divide(floats, np.sqrt(squares), out=floats, where=squares > 0))
 
 
 def vendi(rows: Grid) -> float:

@@ -35,7 +35,7 @@ def written_out(rows: Grid, count: int, codes: np.ndarray | None = None, shares:
     return chosen
 
 
-@pytest.fixture(params=[1, 7, 16_384])
+@pytest.fixture(params=[1, 7, 4096])
 def hand(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setattr(module, "_HAND", request.param)
     monkeypatch.setattr(module, "_BLOCK", 50)
