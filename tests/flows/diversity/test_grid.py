@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prefloom.flows.diversity.grid import SCALE, cosines, on_grid
@@ -25,6 +25,7 @@ def test_length_does_not_matter() -> None:
     assert (on_grid((rows / 8).astype(np.float16)) == on_grid((rows / 8).astype(np.float16).astype(np.float64))).all()
 
 
+@settings(deadline=None)
 @given(st.integers(1, 400), st.integers(0, 10_000))
 def test_equal_rows_have_one_and_none_has_more(dimension: int, seed: int) -> None:
     grid = on_grid(vectors(20, dimension, seed))

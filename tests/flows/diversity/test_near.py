@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prefloom.flows.diversity import near
@@ -48,6 +48,7 @@ def same(first: Near, second: Near) -> bool:
     return bool((first.of == second.of).all()) and np.array_equal(first.cosine, second.cosine, equal_nan=True)
 
 
+@settings(deadline=None)
 @given(SMALL, st.sampled_from([0.3, 0.5, 0.9, 1.0]), st.integers(1, 40), st.integers(1, 12))
 def test_it_is_the_definition_whatever_the_blocks(size: tuple[int, int, int], threshold: float, block: int, part: int) -> None:
     rows = lattice(*size)
@@ -57,6 +58,7 @@ def test_it_is_the_definition_whatever_the_blocks(size: tuple[int, int, int], th
         assert same(near_duplicates(rows, threshold), written_out(rows, threshold))
 
 
+@settings(deadline=None)
 @given(SMALL, st.sampled_from([0.5, 0.9, 1.0]))
 def test_kept_rows_are_apart_and_the_others_name_an_earlier_kept_one(size: tuple[int, int, int], threshold: float) -> None:
     rows = lattice(*size)
@@ -70,6 +72,7 @@ def test_kept_rows_are_apart_and_the_others_name_an_earlier_kept_one(size: tuple
         assert every[row, found.of[row]] == found.cosine[row] >= threshold
 
 
+@settings(deadline=None)
 @given(SMALL, st.integers(0, 70))
 def test_later_rows_change_nothing_for_earlier_ones(size: tuple[int, int, int], cut: int) -> None:
     rows = lattice(*size)

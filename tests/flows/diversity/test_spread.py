@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prefloom.flows.diversity import spread as module
@@ -43,6 +43,7 @@ def hand(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int
     return int(request.param)
 
 
+@settings(deadline=None)
 @given(SMALL, st.integers(0, 80), st.integers(1, 20))
 def test_it_is_the_plain_method_with_ties_and_zeros(size: tuple[int, int, int], count: int, many: int) -> None:
     rows = lattice(*size)
