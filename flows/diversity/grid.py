@@ -5,8 +5,8 @@
 
 A choice that compares floats of a matrix product may differ between machines in near ties, and with it every id after it. Here no partial
 sum of a product reaches 2²⁴ (the lengths see to that, by Cauchy and Schwarz), so 32-bit floats hold each exactly, and BLAS gives whole
-numbers. The grid moves a cosine by about 1e-4. The length of a row on it is not quite 4000; a cosine is divided by the true lengths, so that equal
-rows have exactly 1 and no two rows more.
+numbers. The grid moves a cosine by about 1e-4. The length of a row on it is not quite 4000; a cosine is divided by the true lengths, so
+that equal rows have exactly 1 and no two rows more.
 """
 
 from typing import Any

@@ -3,6 +3,8 @@
 vendi(rows)                     ->  12.8: as diverse as so many texts that have nothing in common (Friedman & Dieng 2023)
 within(rows, groups)            ->  mean cosine of all pairs of each group, nan for a group of one
 plane(rows)                     ->  (n, 2) along the two directions in which they differ most
+
+These are sums of 64-bit floats and differ in the last digits between machines: round them where they are stored.
 """
 
 from typing import Any
@@ -10,36 +12,51 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from prefloom.flows.diversity.grid import SCALE, Grid, cosines
+from prefloom.flows.diversity.grid import Grid
 
-_LARGEST = 10_000  # rows whose Vendi score is reckoned; of more, so many evenly taken
+_LARGEST = 10_000  # rows whose Vendi score is reckoned; of more, so many at most, evenly taken
+
+
+def _units(rows: Grid) -> NDArray[np.float64]:
+    """(n, d) rows of length 1; zeros stay."""
+    floats = rows.astype(np.float64)
+    squares = np.einsum("ij,ij->i", floats, floats)[:, None]
+    return np.asarray(np.divide(floats, np.sqrt(squares), out=floats, where=squares > 0))
 
 
 def vendi(rows: Grid) -> float:
-    """exp of the entropy of the eigenvalues of K/n, K the cosines of all pairs; by way of the d × d matrix. nan for none."""
-    if not len(rows):
+    """exp of the entropy of the eigenvalues of K/n, K the cosines of all pairs: 1 if all are equal, n if none has anything in common.
+
+    Rows of zeros do not count; nan if there are no others. K has the eigenvalues of the d × d matrix of the same rows, and zeros.
+    """
+    placed = rows[rows.any(axis=1)]
+    if not len(placed):
         return float("nan")
-    some = rows[:: -(-len(rows) // _LARGEST)].astype(np.float64) / SCALE
-    values = np.linalg.eigvalsh(some.T @ some / len(some))
-    shares = values[values > 1e-12] / values[values > 1e-12].sum() if (values > 1e-12).any() else np.ones(1)
+    some = _units(placed[:: -(-len(placed) // _LARGEST)])
+    values = np.linalg.eigvalsh((some @ some.T if some.shape[0] < some.shape[1] else some.T @ some) / len(some))
+    shares = values[values > 1e-12]
     return float(np.exp(-(shares * np.log(shares)).sum()))
 
 
 def within(rows: Grid, groups: NDArray[Any]) -> NDArray[np.float64]:
-    """Mean cosine of the pairs of each group, in the order of np.unique(groups)."""
+    """Mean cosine of the pairs of each group, in the order of np.unique(groups). A row of zeros has cosine 0 with all others.
+
+    The cosines of all pairs, each row with itself too, add up to the squared length of the sum of the unit rows.
+    """
+    _, counts = np.unique(groups, return_counts=True)
     means = []
-    for group in np.unique(groups):
-        mine = rows[groups == group]
-        pairs = cosines(mine, mine)[np.triu_indices(len(mine), 1)]
-        means.append(float(pairs.mean(dtype=np.float64)) if len(pairs) else float("nan"))
+    for mine in np.split(np.argsort(groups, kind="stable"), np.cumsum(counts)[:-1])[: len(counts)]:
+        units = _units(rows[mine])
+        total, pairs = units.sum(axis=0), len(mine) * (len(mine) - 1)
+        means.append(float(total @ total - units.any(axis=1).sum()) / pairs if pairs else float("nan"))
     return np.array(means)
 
 
 def plane(rows: Grid) -> NDArray[np.float64]:
-    """(n, 2) principal components, each turned so that its largest entry is positive."""
-    centred = rows.astype(np.float64) / SCALE
+    """(n, 2) principal components, turned so that the largest entry of each direction is positive; zeros where there are fewer than two."""
+    centred = _units(rows)
     centred -= centred.mean(axis=0) if len(rows) else 0.0
     _, axes = np.linalg.eigh(centred.T @ centred)
     two = axes[:, ::-1][:, :2]
     two = two * np.sign(two[np.abs(two).argmax(axis=0), range(two.shape[1])])
-    return np.asarray(centred @ two)
+    return np.pad(centred @ two, ((0, 0), (0, 2 - two.shape[1])))

@@ -4,10 +4,11 @@
 
 A row that is left out hides nothing: a later row is compared with the kept ones alone.
 
-Up to 20,000 rows every pair is looked at. Of more, kept rows lie in cells, each around one of some rows that were taken evenly, and a row
-is compared with the kept rows of the cells nearest to it and with those of its own block: nearly all that repeat another are found, and what
-is found is exact. Products are of whole numbers, so neither the number of threads nor the library changes a choice. An index of a
-library looks a row up on its own; here rows of a block that ask the same cell are multiplied with it at once, which is faster.
+Up to 20,000 rows every pair is looked at. Of more, kept rows lie in cells, found by a few rounds of k-means, and a row is compared with
+the kept rows of the cells nearest to it and with those of its own block: nearly all that repeat another are found, and what is found is
+exact. (A row that is added may then change which few are missed.) Products are of whole numbers, so neither the number of threads nor the
+library changes a choice. An index of a library looks a row up on its own; here rows of a block that ask the same cell are multiplied with
+it at once, which is faster.
 """
 
 from typing import NamedTuple
@@ -15,11 +16,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from prefloom.flows.diversity.grid import Floats, Grid, between, cosines, whole
+from prefloom.flows.diversity.grid import Floats, Grid, between, cosines, on_grid, whole
 
 Places = NDArray[np.int64]
 _EXACT = 20_000  # rows up to which all pairs are looked at: there cells are no faster
-_PROBES = 16  # cells that a row is compared with
+_LEARN, _ROUNDS = 64, 5  # rows for each cell from which the cells are learnt, and how often
+_PROBES = 24  # cells that a row is compared with
 _BLOCK = 8192  # rows that look for kept ones at a time
 _PART = 512  # of these, rows that are decided at a time
 
@@ -58,8 +60,20 @@ def near_duplicates(rows: Grid, threshold: float) -> Near:
 
 
 def _centres(rows: Grid) -> Grid:
-    """(cells, d) distinct rows, evenly taken; one if all pairs are to be looked at."""
-    return rows[:1] if len(rows) <= _EXACT else np.unique(rows[:: int(len(rows) ** 0.5)], axis=0)
+    """(cells, d) middles of rows that lie together (k-means from rows evenly taken, on some rows); one if all pairs are to be looked at.
+
+    Means are of whole numbers, rounded down to whole numbers: they too are the same on every machine.
+    """
+    if len(rows) <= _EXACT:
+        return rows[:1]
+    centres = np.unique(rows[:: int(len(rows) ** 0.5)], axis=0)
+    some = rows[:: max(1, len(rows) // (_LEARN * len(centres)))]
+    for _ in range(_ROUNDS):
+        home = np.concatenate([cosines(some[at : at + _BLOCK], centres).argmax(axis=1) for at in range(0, len(some), _BLOCK)])
+        _, begins, counts = np.unique(np.sort(home), return_index=True, return_counts=True)
+        sums = np.add.reduceat(some[np.argsort(home, kind="stable")], begins, axis=0, dtype=np.int64)
+        centres = on_grid(sums // counts[:, None])
+    return centres
 
 
 def _look(rows: Grid, block: Grid, centres: Grid, cells: list[Places], best: tuple[Places, Floats]) -> Places:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from prefloom.flows.diversity.grid import Floats, Grid, between, whole
 
 Ints = NDArray[np.int64]
-_HAND = 16_384  # rows among which one goes on choosing before all are looked at again
+_HAND = 4096  # rows among which one goes on choosing before all are looked at again
 _BLOCK = 16_384  # rows, and
 _CENTRES = 1024  # chosen rows, that are compared at a time
 _NOWHERE, _CHOSEN = 2.0, 3.0  # in place of a cosine: taken last; not again

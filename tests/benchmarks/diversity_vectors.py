@@ -4,8 +4,8 @@
     real(folder)               ->  (9000, 384) float32 unit vectors by all-MiniLM-L6-v2, kept in the folder
     made(real, 1_000_000)      ->  grid rows
 
-A made row stands at a cosine of 0.45 to 0.9 from a real one, in the direction in which two other real ones differ: so rows crowd where sentences
-do. One row in ten is a copy of a row before it, at a cosine of 0.80 to 0.995. The same numbers give the same rows.
+A made row stands at a cosine of 0.5 to 0.95 from a real one, in the direction in which two other real ones differ: so rows crowd where
+sentences do. Four rows in ten stand by a row before them instead, at a cosine of 0.7 to 0.995. The same numbers give the same rows.
 """
 
 import random
@@ -26,7 +26,7 @@ from tests.helpers import run_stage, table
 
 ROOT = Path(__file__).parents[2]
 WRITERS = ("terse", "friendly", "scholar", "coach", "reporter", "rambler")
-COPIES, BLOCK = 0.1, 10_000
+COPIES, BLOCK = 0.4, 1000
 
 
 def _strings(value: Any) -> Iterator[str]:
@@ -80,10 +80,10 @@ def made(real: NDArray[np.float32], count: int, seed: int = 1) -> Grid:
     for start in range(0, count, BLOCK):
         rng = np.random.default_rng([seed, start])
         first, second, third = real[rng.integers(0, len(real), (3, BLOCK))]
-        cosine = rng.uniform(0.45, 0.9, BLOCK).astype(np.float32)
+        cosine = rng.uniform(0.5, 0.95, BLOCK).astype(np.float32)
         copies = np.flatnonzero(rng.random(BLOCK) < COPIES) if start else np.zeros(0, np.int64)
         first[copies] = rows[rng.integers(0, max(start, 1), len(copies))].astype(np.float32) / SCALE
-        cosine[copies] = rng.uniform(0.8, 0.995, len(copies))
+        cosine[copies] = rng.uniform(0.7, 0.995, len(copies))
         first /= np.linalg.norm(first, axis=1, keepdims=True)
         rows[start : start + BLOCK] = on_grid(_turned(first, second - third, cosine)[: count - start])
     return rows
