@@ -16,11 +16,11 @@ _LARGEST = 10_000  # rows whose Vendi score is reckoned; of more, so many evenly
 
 
 def vendi(rows: Grid) -> float:
-    """exp of the entropy of the eigenvalues of K/n, K the cosines of all pairs; by way of the d × d matrix. nan for none."""
+    """exp of the entropy of the eigenvalues of K/n, K the cosines of all pairs; by way of the smaller of n × n and d × d. nan for none."""
     if not len(rows):
         return float("nan")
     some = rows[:: -(-len(rows) // _LARGEST)].astype(np.float64) / SCALE
-    values = np.linalg.eigvalsh(some.T @ some / len(some))
+    values = np.linalg.eigvalsh((some @ some.T if len(some) < some.shape[1] else some.T @ some) / len(some))
     shares = values[values > 1e-12] / values[values > 1e-12].sum() if (values > 1e-12).any() else np.ones(1)
     return float(np.exp(-(shares * np.log(shares)).sum()))
 

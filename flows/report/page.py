@@ -16,7 +16,7 @@ from markupsafe import Markup
 from prefloom.flows.dataset import executions, manifest, population, statistics
 from prefloom.flows.dataset.run import RECIPE, Run
 from prefloom.flows.dataset.store import Store
-from prefloom.flows.report import audit, gallery, sections
+from prefloom.flows.report import audit, diversity, gallery, sections
 from prefloom.flows.report.samples import choose
 from prefloom.schemas.recipe import Price
 from prefloom.schemas.texts import short, visible
@@ -62,6 +62,7 @@ def render(store: Store) -> str:
         answers=sections.answers(data, agreement),
         written=gallery.written(data),
         properties=gallery.properties(data),
+        diversity=diversity.section(store, data, found, environment),
         samples=choose(data),
         baselines=sections.baselines(data, votes),
         audit=audit.section(store, environment),
