@@ -2,7 +2,7 @@
 
 embeddings: {engine: sentence-transformers}
 diversity:
-  personas: {near_duplicate: 0.95, count: 200, target: census.csv}      # balanced over traits, then farthest apart
+  personas: {near_duplicate: 0.95, count: 200, path: census.csv}        # balanced over traits, then farthest apart
   prompts: {near_duplicate: 0.85, count: 100}                           # balanced over domains, then farthest apart
   candidates: {near_duplicate: 0.97}
 pilot: {keep: 4, floor: -1.0, personas: 12}
@@ -10,9 +10,20 @@ pilot: {keep: 4, floor: -1.0, personas: 12}
 A threshold means something for one encoder only; the ones below were chosen for the default (docs/diversity.md).
 """
 
-from pydantic import Field
+import math
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
 
 from prefloom.schemas.section import Count, Section, Share
+
+Target = dict[str, Annotated[dict[str, Share], Field(min_length=1)]]  # trait -> value -> share of the population
+
+
+def unlike_one(target: Target) -> tuple[str, float] | None:
+    """The first trait whose shares do not sum to 1, and what they sum to."""
+    sums = {trait: math.fsum(shares.values()) for trait, shares in target.items()}
+    return next(((trait, found) for trait, found in sums.items() if abs(found - 1) > 1e-6), None)
 
 
 class DiversePersonas(Section):
@@ -20,11 +31,21 @@ class DiversePersonas(Section):
 
     near_duplicate: float = Field(default=0.95, gt=0, le=1, description="Cosine from which a description repeats an earlier one")
     count: Count | None = Field(default=None, description="How many stay, balanced over traits, then farthest apart (default: all)")
-    strata: list[str] | None = Field(default=None, description="Traits to balance when some are chosen (default: all that they have)")
-    path: str | None = Field(
-        default=None,
-        description="A .csv, .jsonl or .parquet of trait, value, share: the population aimed at (default: equal shares)",
-    )
+    strata: list[str] | None = Field(default=None, description="Traits to balance by (default: those of `target`, else all)")
+    target: Target | None = Field(default=None, description="Trait -> value -> share of the population aimed at (default: equal shares)")
+    path: str | None = Field(default=None, description="The same as a .csv, .jsonl or .parquet of trait, value, share; read into `target`")
+
+    @model_validator(mode="after")
+    def _one_population(self) -> Self:
+        if self.target is not None and self.path is not None:
+            raise ValueError("target and path name the population twice; give one of them")
+        if (self.target or self.path) and self.count is None:
+            raise ValueError("a population is aimed at by choosing: say with `count` how many personas stay")
+        if self.target and (odd := unlike_one(self.target)):
+            raise ValueError(f"the shares of '{odd[0]}' in `target` sum to {odd[1]:.6g}, not to 1")
+        if self.target and self.strata and (other := sorted(self.target.keys() - set(self.strata))):
+            raise ValueError(f"`target` has shares for '{other[0]}', which is not among the `strata`")
+        return self
 
 
 class DiversePrompts(Section):

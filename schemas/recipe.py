@@ -41,7 +41,7 @@ REPLACED: dict[str, str] = {
     "templates": "the same, one by one",
 }
 OPTIONAL = ("embeddings", "diversity", "pilot")  # sections whose absence leaves the fingerprint as it was before there were any
-OPAQUE = ("models", "values", "fields")  # keys below these are the user's own words: a model may be called `path`
+OPAQUE = ("models", "values", "fields", "target")  # keys below these are the user's own words: a model may be called `path`
 _COMBINATIONS = 1_000_000  # personas that one template may stand for
 
 
@@ -73,6 +73,9 @@ class PersonaFields(Section):
 
     description: str = Field(default="description", description="Column of what a judge reads about the persona")
     id: str | None = Field(default=None, description="Column of your own id, kept as source_id")
+    traits: list[str] = Field(
+        default=[], exclude_if=lambda names: not names, description="Columns that are traits: its name, and the value of the cell"
+    )
 
 
 class FilePersonas(Section):

@@ -16,8 +16,8 @@ import hashlib
 import itertools
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -67,15 +67,18 @@ class Vectors:
 
     def read_keys(self, keys: Sequence[bytes]) -> Half:
         """The same for hashes of texts."""
-        while True:
-            try:
-                found = self._load(set(keys)) if self.folder.exists() else {}
-                break
-            except FileNotFoundError:  # folded into another file between the listing and the reading
-                continue
+        found = self.held(keys)
         if missing := len(set(keys) - found.keys()):
             raise InputError(str(self.folder), found=f"no vectors of {missing} of {len(set(keys))} texts", expected="texts embedded before")
         return _stack([found[key] for key in keys])
+
+    def held(self, keys: Iterable[bytes]) -> dict[bytes, Half]:
+        """Vectors of those hashes that have one. Nothing is written, and nobody is waited for."""
+        wanted = set(keys)
+        while self.folder.exists():
+            with suppress(FileNotFoundError):  # folded into another file between the listing and the reading
+                return self._load(wanted)
+        return {}
 
     def fill(self, texts: Sequence[str], embed: Callable[[list[str]], Batches], changed: Callable[[int], None] = lambda _: None) -> Filled:
         """(n, dim) vectors of the texts. Those that nobody has embedded before are embedded, stored, and told to `changed` as they come.

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from prefloom.flows.dataset.inputs import file_sha256
 from prefloom.flows.dataset.plain import expect_file, load_yaml, read_file
+from prefloom.flows.dataset.targets import with_target
 from prefloom.schemas.errors import InputError, nearest, reason
 from prefloom.schemas.recipe import OPAQUE, Recipe, Resolved
 
@@ -44,20 +45,21 @@ def resolve(recipe: str, overrides: Sequence[str] = ()) -> Resolved:
 
 
 def complete(recipe: Recipe) -> Recipe:
-    """Name the shipped files where a source names none, so that they are hashed like any other input."""
+    """Name the shipped files where a source names none, so that they are hashed like any other input; read the table of a population."""
     seeds = Path(str(files("prefloom.data") / "seeds"))
 
     def filled(source: Any) -> Any:
         shipped = SHIPPED.get(source.source)
         return source if shipped is None or source.path else source.model_copy(update={"path": str(seeds / shipped)})
 
-    return recipe.model_copy(update={name: [filled(s) for s in getattr(recipe, name)] for name in ("personas", "prompts")})
+    named = {name: [filled(source) for source in getattr(recipe, name)] for name in ("personas", "prompts")}
+    return with_target(recipe.model_copy(update=named))
 
 
 def input_files(recipe: Recipe) -> dict[str, str]:
     """Place in the recipe -> path of the input file that is named there."""
     places = {f"{name}.{i}.path": source for name in ("personas", "prompts") for i, source in enumerate(getattr(recipe, name))}
-    sources = places | {"candidates.path": recipe.candidates, "diversity.personas.path": recipe.diversity and recipe.diversity.personas}
+    sources = places | {"candidates.path": recipe.candidates}
     return {place: path for place, source in sources.items() if (path := getattr(source, "path", None))}
 
 

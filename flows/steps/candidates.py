@@ -4,8 +4,11 @@
     {source: file, path: answers.jsonl, fields: {prompt_id: prompt_id, model: model, text: text}}
 
 Answers that are empty, cut off, refusals, in another script, or repeated within a prompt are rejected with their reason.
+With `diversity.candidates` near-duplicates within a prompt are too. Then every model's first answer in every view comes before any second
+one, and of two that repeat each other the first stays: other models and other views make answers differ, another sample does little.
 """
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Iterable
@@ -17,9 +20,11 @@ import polars as pl
 
 from prefloom.flows.dataset import inputs, tables
 from prefloom.flows.dataset.shards import ShardJob, ShardReport
+from prefloom.flows.diversity.grid import on_grid
 from prefloom.flows.engines import open_engine
 from prefloom.flows.engines.asking import Meter, Session, asking
 from prefloom.flows.engines.protocol import Reply, Request
+from prefloom.flows.steps.selection import Encoder, apart, encoder_of
 from prefloom.flows.steps.texts import Sieve, is_refusal, latin_share
 from prefloom.prompts import expect_inputs
 from prefloom.schemas.candidate import Candidate
@@ -29,6 +34,8 @@ from prefloom.schemas.label import Rejected
 from prefloom.schemas.models import EndpointModel, SocietyModel
 from prefloom.schemas.prompt import Prompt
 from prefloom.schemas.recipe import CandidateChecks, FileCandidates, ModelCandidates, Recipe, Resolved
+
+_LEFT_OUT = ["near_duplicate", "less_diverse"]  # what diversity costs a prompt
 
 
 def generate_candidates(job: ShardJob) -> ShardReport:
@@ -55,7 +62,7 @@ def generate_candidates(job: ShardJob) -> ShardReport:
             answers += [(candidate(name, row, ask, reply), reply) for row, ask, reply in zip(plan, requests, replies, strict=True)]
     if job.only:
         return meter.billed(ShardReport(0, 0, {}))
-    kept, rejected = sift(answers, recipe.checks.candidates)
+    kept, rejected = sift(answers, recipe, encoder_of(job, quiet=True))
     report = job.write(Candidate, kept, rejected, considered=len(answers), usage=meter.usage())
     return meter.billed(report)
 
@@ -124,10 +131,12 @@ def import_candidates(job: ShardJob) -> ShardReport:
         return done
     prompts = tables.read(job.run.store, "prompts/part-*.parquet", Prompt, ["prompt_id", "source_id"])
     repeated = tables.read(job.run.store, "rejected/prompts-*.parquet", Rejected)
-    return job.write_parts(Candidate, *imported(job.run.resolved, prompts, repeated), recipe.shards.prompts)
+    return job.write_parts(Candidate, *imported(job.run.resolved, prompts, repeated, encoder_of(job)), recipe.shards.prompts)
 
 
-def imported(resolved: Resolved, prompts: pl.DataFrame, repeated: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+def imported(
+    resolved: Resolved, prompts: pl.DataFrame, repeated: pl.DataFrame, encoder: Encoder | None = None
+) -> tuple[pl.DataFrame, pl.DataFrame]:
     """(rows of Candidate, rows of Rejected) of the recipe's file of answers, for rows of Prompt and what was rejected among them.
 
     InputError if no answer names a prompt of the recipe.
@@ -136,7 +145,7 @@ def imported(resolved: Resolved, prompts: pl.DataFrame, repeated: pl.DataFrame) 
     assert isinstance(recipe.candidates, FileCandidates)
     source, fields = recipe.candidates, recipe.candidates.fields
     known = set(prompts["prompt_id"])
-    by_id = _named_prompts(prompts, repeated)
+    by_id, left = _named_prompts(prompts, repeated), _left_out(repeated)
     link = fields.prompt_id or fields.prompt or ""
     columns = [name for name in (link, fields.text, fields.model) if name]
     samples: Counter[tuple[str, str]] = Counter()
@@ -165,27 +174,45 @@ def imported(resolved: Resolved, prompts: pl.DataFrame, repeated: pl.DataFrame) 
     if not linked:
         hint = "the column that `prompts.fields.id` names" if fields.prompt_id else "the text of a prompt"
         raise InputError(source.path, f"column '{link}'", found="no value that names a prompt of this recipe", expected=hint)
-    kept, rejected = sift([(answer, None) for answer in linked], recipe.checks.candidates)
+    kept, rejected = sift([(answer, None) for answer in linked], recipe, encoder)
     sieve = Sieve("candidates")
     for stranger in strangers:
-        sieve.reject(stranger, stranger.candidate_id, "unknown_prompt", "its prompt is not in this dataset")
+        sieve.reject(stranger, stranger.candidate_id, "unknown_prompt", left.get(stranger.prompt_id, "its prompt is not in this dataset"))
     return kept, pl.concat([rejected, sieve.rejected()])
 
 
 def _named_prompts(prompts: pl.DataFrame, repeated: pl.DataFrame) -> dict[str, str]:
-    """The user's id of a prompt -> prompt_id; the ids of rejected repetitions name the prompt they repeat."""
+    """The user's id of a prompt -> prompt_id.
+
+    The id of an exact repetition names the prompt that it repeats. That of a near-duplicate, or of a prompt that was not chosen, names the
+    prompt itself, which is not in the dataset: an answer to it is no answer to the one that stayed.
+    """
     named = dict(prompts.select("source_id", "prompt_id").drop_nulls().iter_rows())
-    for row in repeated.drop_nulls("duplicate_of").iter_rows(named=True):
+    for row in repeated.filter(pl.col("reason").is_in(["duplicate", *_LEFT_OUT])).iter_rows(named=True):
         if (source_id := json.loads(row["row"])["source_id"]) is not None:
-            named.setdefault(source_id, row["duplicate_of"])
+            named.setdefault(source_id, row["duplicate_of"] if row["reason"] == "duplicate" else row["row_id"])
     return named
 
 
-def sift(answers: Iterable[tuple[Candidate, Reply | None]], checks: CandidateChecks) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """(kept, rejected), in that order; kept rows sorted by prompt and candidate, failures after what the checks rejected."""
-    sieve = Sieve("candidates")
+def _left_out(repeated: pl.DataFrame) -> dict[str, str]:
+    """prompt_id -> why it is not in the dataset, for an answer that names it."""
+    gone = repeated.filter(pl.col("reason").is_in(_LEFT_OUT)).select("row_id", "reason", "detail")
+    return {row_id: f"its prompt was left out: {reason}, {detail}" for row_id, reason, detail in gone.iter_rows()}
+
+
+def sift(
+    answers: Iterable[tuple[Candidate, Reply | None]], recipe: Recipe, encoder: Encoder | None = None
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """(kept, rejected), in that order; kept rows sorted by prompt and candidate, failures after what the checks rejected.
+
+    Without an encoder near-duplicates stay.
+    """
+    sieve, checks = Sieve("candidates"), recipe.checks.candidates
     kept: list[Candidate] = []
     failed: list[Rejected] = []
+    wanted = recipe.diversity and recipe.diversity.candidates if encoder else None
+    if wanted:
+        answers = sorted(answers, key=lambda pair: pair[0].sample)
     for answer, reply in answers:
         if reply and reply.error:
             failed.append(_failure(answer, reply.error))
@@ -193,8 +220,22 @@ def sift(answers: Iterable[tuple[Candidate, Reply | None]], checks: CandidateChe
             sieve.reject(answer, answer.candidate_id, *fault)
         elif sieve.admit(answer, answer.candidate_id, answer.text, group=answer.prompt_id):
             kept.append(answer)
+    if wanted and encoder:
+        kept = _apart(sieve, kept, wanted.near_duplicate, encoder)
     kept.sort(key=lambda answer: (answer.prompt_id, answer.candidate_id))
     return tables.frame(Candidate, kept), pl.concat([sieve.rejected(), tables.frame(Rejected, failed)])
+
+
+def _apart(sieve: Sieve, answers: list[Candidate], threshold: float, encoder: Encoder) -> list[Candidate]:
+    """Those that repeat no earlier answer to the same prompt."""
+    answers = sorted(answers, key=lambda answer: answer.prompt_id)
+    grid = on_grid(encoder.encode([answer.text for answer in answers]))
+    kept, start = [], 0
+    for _, group in itertools.groupby(answers, key=lambda answer: answer.prompt_id):
+        rows = [(answer.candidate_id, answer.text, answer) for answer in group]
+        kept += [rows[place][2] for place in apart(sieve, rows, grid[start : start + len(rows)], threshold, encoder.name)]
+        start += len(rows)
+    return kept
 
 
 def _fault(answer: Candidate, checks: CandidateChecks) -> tuple[str, str] | None:

@@ -7,13 +7,13 @@ A part has the prompts and answers of its shard, and the personas whose ids fall
 """
 
 from dataclasses import replace
-from pathlib import Path
 
 import polars as pl
 
 from prefloom.flows.dataset import tables
 from prefloom.flows.dataset.embeddings import Batches, Filled, Vectors, text_key
 from prefloom.flows.dataset.progress import ShardProgress
+from prefloom.flows.dataset.run import Run
 from prefloom.flows.dataset.shards import ShardJob, ShardReport
 from prefloom.flows.engines.asking import STOPPING, StoppedError
 from prefloom.flows.engines.embedder import Embedder, open_embedder
@@ -65,18 +65,26 @@ def texts_of(job: ShardJob) -> pl.DataFrame:
     )
 
 
-def stored(job: ShardJob, embedder: Embedder, texts: list[str]) -> Filled:
-    """The vectors of the texts, out of the store or into it. What is embedded when the build is interrupted is kept."""
+def stored(job: ShardJob, embedder: Embedder, texts: list[str], quiet: bool = False) -> Filled:
+    """The vectors of the texts, out of the store or into it. What is embedded when the build is interrupted is kept.
+
+    `quiet` says nothing of how far it is, in a shard that has something else to say.
+    """
     distinct = len(set(texts))
 
     def noted(done: int) -> None:
-        job.notes.write(ShardProgress(planned=len(texts), done=len(texts) * done // max(1, distinct)))
+        if not quiet:
+            job.notes.write(ShardProgress(planned=len(texts), done=len(texts) * done // max(1, distinct)))
 
     def stream(missing: list[str]) -> Batches:
         return _until_stopped(embedder.stream(missing))
 
-    root = Path(job.folder).parent.parent / "embeddings"
-    return Vectors(root, embedder.identity).fill(texts, stream, noted)
+    return vectors_of(job.run, embedder.identity).fill(texts, stream, noted)
+
+
+def vectors_of(run: Run, identity: str) -> Vectors:
+    """The vectors that all runs beside this one share."""
+    return Vectors(run.folder.parent.parent / "embeddings", identity)
 
 
 def _until_stopped(batches: Batches) -> Batches:

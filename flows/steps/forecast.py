@@ -4,7 +4,8 @@
     -> Forecast(stages=[…, StageForecast("judgements", rows=78294, usage={"judge": Usage(calls=78596, …)}, left=…, bytes=713000)], …)
 
 Personas, prompts, imported answers, comparisons and who is asked are made in memory by the functions that make them in a build, so their
-numbers are exact. What rests on an assumption instead says so in `basis`.
+numbers are exact (of near-duplicates as far as vectors are there or cost nothing: forecast_vectors.py). What rests on an assumption
+instead says so in `basis`.
 """
 
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from prefloom.flows.steps.forecast_answers import Answers, expected_answers
 from prefloom.flows.steps.forecast_bytes import Size, journal_bytes, per_character, rejected_bytes, sized, table_bytes
 from prefloom.flows.steps.forecast_readings import Panel, Readings, expected_readings
 from prefloom.flows.steps.forecast_rows import Drawn
+from prefloom.flows.steps.forecast_vectors import peek
 from prefloom.flows.steps.personas import personas_of
 from prefloom.flows.steps.prompts import prompts_of
 from prefloom.schemas.candidate import Candidate
@@ -89,9 +91,10 @@ def forecast(run: Run, uses: freshness.Materials) -> Forecast:
     if freshness.is_finished(run, uses):
         return Forecast(str(run.folder), True, tuple(real.values()), (journal, 0))
     recipe = run.resolved.recipe
-    personas, unfit = personas_of(run.resolved)
-    prompts, repeated = prompts_of(run.resolved)
-    answers = expected_answers(run, uses, prompts, repeated)
+    assumed: dict[str, str] = {}
+    personas, unfit = personas_of(run.resolved, peek(run, "personas", assumed))
+    prompts, repeated = prompts_of(run.resolved, peek(run, "prompts", assumed))
+    answers = expected_answers(run, uses, prompts, repeated, peek(run, "candidates", assumed))
     comparisons, few = choose(recipe, personas, prompts, answers.rows, prompts["prompt_id"].to_list())
     panel = Panel(personas, prompts, comparisons)
     readings = expected_readings(panel, run, uses, answers)
@@ -100,7 +103,11 @@ def forecast(run: Run, uses: freshness.Materials) -> Forecast:
     tried = answers.pace | ({judge: readings.pace} if readings.pace else {})
     sizes = _early(panel, answers, (unfit, repeated, few), recipe) | sized(drawn, answers)
     calls = {"candidates": (answers.usage, answers.left), "judgements": ({judge: readings.usage}, {judge: readings.left})}
-    guessed = {"judgements", "labels", "preferences", "exports"} | ({"candidates", "comparisons"} if answers.unknown else set())
+    guessed = {"judgements", "labels", "preferences", "exports", *assumed}
+    if answers.unknown or {"prompts", "candidates"} & assumed.keys():
+        guessed |= {"candidates", "comparisons"}
+    if guessed & {"personas", "prompts", "candidates"}:
+        guessed.add("embeddings")
     expected = [StageForecast(name, size.rows, size.bytes, *calls.get(name, ({}, {})), name not in guessed) for name, size in sizes.items()]
     return Forecast(
         dataset=str(run.folder),
@@ -108,7 +115,14 @@ def forecast(run: Run, uses: freshness.Materials) -> Forecast:
         stages=tuple(real.get(stage.name, stage) for stage in expected),
         journal=(journal, journal_bytes(drawn, answers)),
         rates=forecast_time.rates(recipe, tried),
-        basis=(*_unprobed(run), *answers.basis, *readings.basis, *_assumptions(readings), *forecast_time.basis(recipe, tried)),
+        basis=(
+            *_unprobed(run),
+            *assumed.values(),
+            *answers.basis,
+            *readings.basis,
+            *_assumptions(readings),
+            *forecast_time.basis(recipe, tried),
+        ),
         warnings=_warnings(panel, answers, few, recipe),
     )
 

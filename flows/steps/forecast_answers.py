@@ -19,6 +19,7 @@ from prefloom.flows.engines.asking import read_reply
 from prefloom.flows.engines.protocol import Reply, Request
 from prefloom.flows.steps import freshness
 from prefloom.flows.steps.candidates import Task, candidate, imported, requests_for, sampling_of, sift, tasks
+from prefloom.flows.steps.selection import Encoder
 from prefloom.schemas.candidate import Candidate
 from prefloom.schemas.label import Rejected
 from prefloom.schemas.recipe import ModelCandidates, Rate
@@ -43,7 +44,9 @@ class Answers:
     bounds: tuple[str, ...] = ()  # upper bounds that stand in for what is not known
 
 
-def expected_answers(run: Run, uses: freshness.Materials, prompts: pl.DataFrame, repeated: pl.DataFrame) -> Answers:
+def expected_answers(
+    run: Run, uses: freshness.Materials, prompts: pl.DataFrame, repeated: pl.DataFrame, encoder: Encoder | None = None
+) -> Answers:
     """From rows of Prompt and of what was Rejected among them. InputError as in the stage itself."""
     recipe, stage = run.resolved.recipe, stages.BY_NAME["candidates"]
     if entry := freshness.fresh(run, stage, uses):
@@ -51,8 +54,8 @@ def expected_answers(run: Run, uses: freshness.Materials, prompts: pl.DataFrame,
         rejected = tables.read(run.store, "rejected/candidates-*.parquet", Rejected)
         return Answers(rows, rejected, _lengths(rows), usage=entry.usage, basis=("answers: read from the finished stage",))
     if isinstance(recipe.candidates, ModelCandidates):
-        return _written(run, uses, recipe.candidates, prompts)
-    rows, rejected = imported(run.resolved, prompts, repeated)
+        return _written(run, uses, recipe.candidates, prompts, encoder)
+    rows, rejected = imported(run.resolved, prompts, repeated, encoder)
     return Answers(rows, rejected, _lengths(rows), basis=("answers: read from the recipe's file",))
 
 
@@ -78,7 +81,7 @@ class _Model:
         return sum(length(request) for request, _ in metered) / counted if counted else self.rate.characters_per_token
 
 
-def _written(run: Run, uses: freshness.Materials, settings: ModelCandidates, prompts: pl.DataFrame) -> Answers:
+def _written(run: Run, uses: freshness.Materials, settings: ModelCandidates, prompts: pl.DataFrame, encoder: Encoder | None) -> Answers:
     recipe = run.resolved.recipe
     plan = tasks(settings, prompts)
     requests = {name: requests_for(recipe, name, plan) for name in settings.models}
@@ -97,7 +100,7 @@ def _written(run: Run, uses: freshness.Materials, settings: ModelCandidates, pro
     found = _Found()
     for name in settings.models:
         found.add(name, models[asked_as[same[name]]], asked_as[same[name]] == name, plan, requests[name], settings.max_tokens)
-    rows, rejected = sift(found.known, recipe.checks.candidates)
+    rows, rejected = sift(found.known, recipe, encoder)
     kept, known = (
         dict(counts.iter_rows()) for counts in (_by_model(rows), _by_model(tables.frame(Candidate, [a for a, _ in found.known])))
     )

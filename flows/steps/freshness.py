@@ -60,8 +60,8 @@ def probe_inputs(resolved: Resolved) -> None:
         expect_inputs(recipe.candidates.template, frozenset({"prompt", "view"}))
     for source in (*recipe.personas, *recipe.prompts, recipe.candidates):
         if isinstance(source, FilePersonas | FilePrompts | FileCandidates):
-            columns = [column for column in source.fields.model_dump().values() if column]
-            next(inputs.rows(Path(source.path), columns))
+            named = [[value] if isinstance(value, str) else value or [] for value in source.fields.model_dump().values()]
+            next(inputs.rows(Path(source.path), [column for columns in named for column in columns]))
 
 
 def current_hash(run: Run, stage: stages.Stage, uses: Materials) -> str | None:

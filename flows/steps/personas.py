@@ -3,10 +3,13 @@
     {source: grid, count: 200}      -> "A farmer from Pune who wants every step spelled out, …" with its traits
 
 Raising `count` keeps the personas that were there: the grid is walked in a fixed order, a file is ranked by hash of id.
+With `diversity.personas` what the sources give is a pool: near-duplicates go, and `count` of the others stay (selection.py), balanced over
+their traits and as different as can be. The truth about planted people is that about all of the pool.
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +19,16 @@ import polars as pl
 from prefloom.flows.dataset import inputs, tables
 from prefloom.flows.dataset.plain import load_yaml, read_file
 from prefloom.flows.dataset.shards import ShardJob, ShardReport
+from prefloom.flows.steps.selection import Encoder, Strata, diverse, encoder_of, stratify
 from prefloom.flows.steps.texts import Sieve, draw_distinct, expect_one_meaning
 from prefloom.prompts import expect_inputs, inline
+from prefloom.schemas.diversity import DiversePersonas
 from prefloom.schemas.errors import InputError
 from prefloom.schemas.ids import content_id, draw, draw_one
 from prefloom.schemas.persona import Persona, Trait
 from prefloom.schemas.recipe import FilePersonas, GridPersonas, Recipe, Resolved, SocietyPersonas, TemplatePersonas
 from prefloom.schemas.splits import split_of
+from prefloom.schemas.texts import is_blank
 
 Grid = dict[str, dict[str, list[str]]]
 
@@ -31,12 +37,15 @@ def sample_personas(job: ShardJob) -> ShardReport:
     """All personas of the recipe's sources, in one part, sorted by id."""
     if done := job.done():
         return done
-    frame, rejected = personas_of(job.run.resolved)
+    frame, rejected = personas_of(job.run.resolved, encoder_of(job))
     return job.write(Persona, frame, rejected, considered=frame.height + rejected.height)
 
 
-def personas_of(resolved: Resolved) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """(rows of Persona sorted by id, rows of Rejected) for all sources. InputError if no persona is left."""
+def personas_of(resolved: Resolved, encoder: Encoder | None = None) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """(rows of Persona sorted by id, rows of Rejected) for all sources. InputError if no persona is left.
+
+    Without an encoder nothing is selected.
+    """
     recipe = resolved.recipe
     sieve = Sieve("personas")
     kept: list[Persona] = []
@@ -53,10 +62,18 @@ def personas_of(resolved: Resolved) -> tuple[pl.DataFrame, pl.DataFrame]:
                 kept += [p for p in _planted(source, resolved) if sieve.admit(p, p.persona_id, p.description)]
     if not kept:
         raise InputError("recipe", "personas", found="no persona left", expected="at least one description that is not empty")
+    if encoder and recipe.diversity and (wanted := recipe.diversity.personas):
+        triples = [(persona.persona_id, persona.description, persona) for persona in kept]
+        kept = diverse(sieve, triples, wanted, encoder, partial(_strata, wanted))
     splits = _splits([persona.persona_id for persona in kept], recipe)
     rows = [persona.model_copy(update={"split": split}) for persona, split in zip(kept, splits, strict=True)]
     rows.sort(key=lambda persona: persona.persona_id)
     return tables.frame(Persona, rows), sieve.rejected()
+
+
+def _strata(wanted: DiversePersonas, rows: Sequence[Persona]) -> Strata:
+    labels = [{trait.name: trait.value for trait in row.traits} for row in rows]
+    return stratify(labels, wanted.strata, wanted.target, "diversity.personas")
 
 
 def _splits(ids: list[str], recipe: Recipe) -> list[str]:
@@ -150,10 +167,11 @@ def _planted(source: SocietyPersonas, resolved: Resolved) -> Iterator[Persona]:
 
 def _from_file(source: FilePersonas, resolved: Resolved, sieve: Sieve, named: dict[str, str]) -> list[Persona]:
     fields = source.fields
-    columns = [name for name in (fields.description, fields.id) if name]
+    columns = [name for name in (fields.description, fields.id, *fields.traits) if name]
     rows = []
     for place, row in inputs.rows(Path(source.path), columns, resolved.inputs[source.path]):
-        persona = _persona((row[fields.description] or "").strip(), "file", {}, row[fields.id] if fields.id else None)
+        traits = {name: value.strip() for name in fields.traits if not is_blank(value := row[name] or "")}
+        persona = _persona((row[fields.description] or "").strip(), "file", traits, row[fields.id] if fields.id else None)
         expect_one_meaning(named, persona.source_id, persona.persona_id, source.path, place)
         rows.append((persona.persona_id, persona.description, persona))
     return draw_distinct(sieve, rows, resolved.recipe.seed, source.count, source.path)
