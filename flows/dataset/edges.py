@@ -2,10 +2,12 @@
 
     nearest(placed.grid, 0.85)         ->  for every row its most alike earlier row below 0.85: first, second, cosine
     edge(frame, largest=True)          ->  the five rows of it with the largest cosines, no text in two of them
-    removed(store, "prompts")          ->  the five near-duplicates of rejected/ that were the least alike: row_id, duplicate_of, cosine, row
+    removed(store, "prompts")          ->  the five near-duplicates of rejected/ that were the least alike: row_id, row, cosine, …
 
 A rejected near-duplicate says in its `detail` how near it was: "cosine 0.9640 …".
 """
+
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -27,8 +29,7 @@ def nearest(grid: Grid, limit: float, above: bool = False) -> pl.DataFrame:
         block = cosines(grid[start : start + _BLOCK], grid[: start + _BLOCK])
         earlier = np.arange(block.shape[1])[None, :] < start + np.arange(len(block))[:, None]
         wanted = earlier & ((block >= limit) if above else (block < limit))
-        # The far end of a cosine is 1, so 2 is farther from any limit than what is wanted.
-        off = np.where(wanted, np.abs(block - np.float32(limit)), np.float32(2))
+        off = np.where(wanted, np.abs(block - np.float32(limit)), np.float32(np.inf))
         for row, place in enumerate(off.argmin(axis=1).tolist()):
             if wanted[row, place]:
                 found.append((place, start + row, float(block[row, place])))
@@ -38,7 +39,7 @@ def nearest(grid: Grid, limit: float, above: bool = False) -> pl.DataFrame:
 def edge(frame: pl.DataFrame, largest: bool) -> pl.DataFrame:
     """The SHOWN pairs (first, second, cosine, perhaps prompt_id) with the largest or smallest cosines, each of other texts and prompts."""
     seen: set[int | str] = set()
-    chosen = []
+    chosen: list[dict[str, Any]] = []
     for row in frame.sort("cosine", "first", "second", descending=[largest, False, False]).iter_rows(named=True):
         names = {row["prompt_id"]} if "prompt_id" in row else {row["first"], row["second"]}
         if not names & seen and len(chosen) < SHOWN:

@@ -90,9 +90,8 @@ def pairs(answers: Placed, left: Sequence[str] = ()) -> pl.DataFrame:
 
     `left` names answers that a later stage left out; `stay` says whether both are still there.
     """
-    prompts, starts = np.unique(answers.rows["prompt_id"].to_numpy(), return_index=True)
     first, second, found = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
-    for start, stop in zip(starts, [*starts[1:], len(answers.grid)], strict=True):
+    for start, stop in _spans(answers):
         upper, lower = np.triu_indices(stop - start, 1)
         block = answers.grid[start:stop]
         first.append(start + upper)
@@ -139,10 +138,15 @@ def across(answers: Placed) -> Alike:
 
 def of_one_prompt(answers: Placed) -> tuple[float, float]:
     """(mean Vendi score of a prompt's answers, mean number of them), over an even sample of prompts; nan without answers."""
-    prompts, starts = np.unique(answers.rows["prompt_id"].to_numpy(), return_index=True)
-    spans = list(zip(starts, [*starts[1:], len(answers.grid)], strict=True))[:: max(1, -(-len(prompts) // _WEIGHED))]
-    scores = [vendi(answers.grid[start:stop]) for start, stop in spans]
-    return (float(np.mean(scores)), float(np.mean([stop - start for start, stop in spans]))) if spans else (float("nan"), float("nan"))
+    spans = _spans(answers)
+    scores = [(vendi(answers.grid[start:stop]), stop - start) for start, stop in spans[:: max(1, -(-len(spans) // _WEIGHED))]]
+    return (float(np.mean([score for score, _ in scores])), float(np.mean([n for _, n in scores]))) if scores else (float("nan"),) * 2
+
+
+def _spans(answers: Placed) -> list[tuple[int, int]]:
+    """Where the answers of each prompt begin and end."""
+    starts = np.unique(answers.rows["prompt_id"].to_numpy(), return_index=True)[1].tolist()
+    return list(zip(starts, [*starts[1:], len(answers.grid)], strict=True)) if starts else []
 
 
 def explained(grid: Grid, values: pl.Series) -> float:

@@ -6,7 +6,7 @@ Where the recipe sets a threshold, the pairs shown are those at its edge; where 
 """
 
 from importlib.resources import files
-from os.path import commonprefix
+from itertools import takewhile
 from typing import Any
 
 import jinja2
@@ -15,7 +15,7 @@ import orjson
 import polars as pl
 from markupsafe import Markup
 
-from prefloom.flows.dataset import choices, edges, similarity, statistics, tables
+from prefloom.flows.dataset import choices, coverage, edges, similarity, statistics, tables
 from prefloom.flows.dataset.manifest import recipe_of
 from prefloom.flows.dataset.similarity import IDS, Placed
 from prefloom.flows.dataset.store import Store
@@ -29,9 +29,10 @@ from prefloom.schemas.recipe import Recipe
 
 WORDS = {"personas": "personas", "prompts": "prompts", "candidates": "answers", "pilot": "answers, by the pilot"}
 REMOVED = {"duplicate": "repeats", "near_duplicate": "near-duplicates", "less_diverse": "less different", "below_floor": "below the floor"}
-MOST_POINTS, MOST_TRAITS = 2_000, 12
+MOST_POINTS, MOST_TRAITS = 1_000, 12
 SAME = 60  # characters of a common beginning that are shown
 _SEARCHED = 20_000
+_MOST_EXPLAINED = 200  # traits
 _NEVER = 2.0  # a threshold that no cosine reaches
 Part = dict[str, Any]
 
@@ -45,7 +46,7 @@ def section(store: Store, data: statistics.Dataset, found: Manifest, environment
     left = _left(store)
     pairs = similarity.pairs(answers, left)
     strategies = [*similarity.by_strategy(pairs, bool(answers.rows["view"].count())), similarity.across(answers)]
-    traits = _traits(placed["personas"])
+    traits = _traits(store, data, recipe, placed["personas"])
     template = (files("prefloom.flows.report") / "diversity.html").read_text(encoding="utf-8")
     text = environment.from_string(template).render(
         encoder=found.models.get("embeddings", "an unnamed encoder"),
@@ -58,6 +59,7 @@ def section(store: Store, data: statistics.Dataset, found: Manifest, environment
         edges=[_edge(store, recipe, data, name, part, pairs) for name, part in placed.items()],
         maps=_maps(placed, traits),
         traits=traits[:MOST_TRAITS],
+        target=bool(recipe.diversity and recipe.diversity.personas and recipe.diversity.personas.target),
         more_traits=max(0, len(traits) - MOST_TRAITS),
         chosen=_chosen(store),
     )
@@ -74,7 +76,7 @@ def _left(store: Store) -> list[str]:
 
 
 def _filters(found: Manifest, recipe: Recipe, placed: dict[str, Placed], left: list[str]) -> Part:
-    """What came in, went and stayed by stage, and what that which stayed is worth. Where no near-duplicates are looked for, there is no count."""
+    """What came in, went and stayed by stage, and what that which stayed is worth. Where nobody looked for near-duplicates, no count."""
     rows, answers = choices.filtered(found), placed["candidates"]
     stayed = ~answers.rows["candidate_id"].is_in(left)
     parts = placed | {"pilot": Placed(answers.rows.filter(stayed), answers.grid[stayed.to_numpy()], answers.of)}
@@ -107,18 +109,24 @@ def _edge(store: Store, recipe: Recipe, data: statistics.Dataset, name: str, pla
 
     def stayed(above: bool) -> list[Part]:
         side = pairs.filter((pl.col("cosine") >= limit) == above) if name == "candidates" else edges.nearest(placed.grid, limit, above)
-        near = edges.edge(side.select(set(side.columns) & {"prompt_id", "first", "second", "cosine"}), largest=not above)
+        near = edges.edge(side, largest=not above)
         rows = [(row["cosine"], *(placed.rows.row(row[key], named=True) for key in ("first", "second"))) for row in near.to_dicts()]
         return [_pair(data, *row) for row in rows]
 
     over = _removed(store, data, name) if wanted else stayed(above=True)
-    return {"name": WORDS[name], "limit": limit if limit < _NEVER else None, "in_force": bool(wanted), "below": stayed(above=False), "above": over}
+    return {
+        "name": WORDS[name],
+        "limit": limit if limit < _NEVER else None,
+        "in_force": bool(wanted),
+        "below": stayed(above=False),
+        "above": over,
+    }
 
 
 def _pair(data: statistics.Dataset, cosine: float, first: Part, second: Part) -> Part:
     """Two rows of one table as they are shown: from shortly before they first differ on."""
     texts = [str(row.get("text") or row.get("description") or "") for row in (first, second)]
-    same = len(commonprefix([text[:_SEARCHED] for text in texts]))
+    same = sum(1 for _ in takewhile(lambda two: two[0] == two[1], zip(*(text[:_SEARCHED] for text in texts), strict=False)))
     start = texts[0].rfind(" ", 0, same - SAME) + 1 if same > 2 * SAME else 0
     sources = [statistics.SEPARATOR.join(str(row[key]) for key in ("model", "view") if row.get(key)) for row in (first, second)]
     prompt = data.prompts.filter(pl.col("prompt_id") == first["prompt_id"])["text"].to_list() if "model" in first else []
@@ -138,8 +146,10 @@ def _removed(store: Store, data: statistics.Dataset, name: str) -> list[Part]:
 
 def _maps(placed: dict[str, Placed], traits: list[Part]) -> list[Part]:
     """Personas by the trait that says most about where they lie (by split if none does), prompts by domain."""
-    best = traits[0] if traits and traits[0]["explained"] > 0 else {"name": "split", "of": placed["personas"].rows["split"]}
-    coloured = [("personas", best["name"], best["of"]), ("prompts", "domain", placed["prompts"].rows["domain"])]
+    word, values = "split", placed["personas"].rows["split"]
+    if traits and traits[0]["explained"] > 0:
+        word, values = traits[0]["trait"], traits[0]["of"]
+    coloured = [("personas", word, values), ("prompts", "domain", placed["prompts"].rows["domain"])]
     maps = []
     for name, word, values in coloured:
         step = max(1, -(-len(values) // MOST_POINTS))
@@ -151,17 +161,16 @@ def _maps(placed: dict[str, Placed], traits: list[Part]) -> list[Part]:
     return maps
 
 
-def _traits(personas: Placed) -> list[Part]:
+def _traits(store: Store, data: statistics.Dataset, recipe: Recipe, personas: Placed) -> list[Part]:
     """Per trait how its values are covered and what it says about where a description lies; the most telling first."""
-    named = personas.rows.select("persona_id", "traits").explode("traits").drop_nulls("traits")
-    rows: list[Part] = []
-    for (name,), part in (named.unnest("traits").group_by("name", maintain_order=True) if named.height else ()):
-        of = personas.rows.select("persona_id").join(part.unique("persona_id", keep="first"), on="persona_id", how="left", maintain_order="left")["value"]
-        counts = part["value"].value_counts(sort=True)["count"]
-        evenness = float(counts.entropy(normalize=True)) / np.log(len(counts)) if len(counts) > 1 else float("nan")
-        explained = similarity.explained(personas.grid, of)
-        rows.append({"name": name, "values": len(counts), "fewest": counts.min(), "evenness": evenness, "explained": explained, "of": of})
-    return sorted(rows, key=lambda row: (-np.nan_to_num(row["explained"], nan=-1.0), row["name"]))
+    rejected = tables.read(store, "rejected/personas-*.parquet", Rejected, ["stage", "reason", "row"])
+    known = personas.rows.select("persona_id", pl.col("traits")).explode("traits").drop_nulls().unnest("traits")
+    rows = coverage.divergences(coverage.coverage(data.personas, rejected, recipe)).with_columns(of=None, explained=float("nan")).to_dicts()
+    for row in rows[:_MOST_EXPLAINED]:
+        mine = known.filter(pl.col("name") == row["trait"]).unique("persona_id", keep="first")
+        row["of"] = personas.rows.join(mine, on="persona_id", how="left", maintain_order="left")["value"]
+        row["explained"] = similarity.explained(personas.grid, row["of"])
+    return sorted(rows, key=lambda row: (-np.nan_to_num(row["explained"], nan=-1.0), row["trait"]))
 
 
 def _chosen(store: Store) -> Part | None:

@@ -55,10 +55,20 @@ def map_of(points: Floats, values: Sequence[str | None], shares: tuple[float, fl
         size = float(np.clip(6000 / max(len(points), 1), 7, 26))
         for kind, name in enumerate(named):
             mine = points[given == kind]
-            axes.scatter(*mine.T, s=size, marker=_SHAPES[kind], color=SERIES[kind], alpha=0.75, linewidths=0, label=figures.short(name, 22))
+            axes.scatter(
+                mine[:, 0],
+                mine[:, 1],
+                s=size,
+                marker=_SHAPES[kind],
+                color=SERIES[kind],
+                alpha=0.75,
+                linewidths=0,
+                label=figures.short(name, 22),
+            )
         if (given < 0).any():
             word = "no value" if counts.height <= KINDS else f"{counts.height - KINDS:,} more"
-            axes.scatter(*points[given < 0].T, s=size * 0.6, color=MUTED, alpha=0.5, linewidths=0, label=word, zorder=0.5)
+            rest = points[given < 0]
+            axes.scatter(rest[:, 0], rest[:, 1], s=size * 0.6, color=MUTED, alpha=0.5, linewidths=0, label=word, zorder=0.5)
         axes.set(xlabel=f"first direction: {shares[0]:.0%} of the spread", ylabel=f"second: {shares[1]:.0%}")
         axes.set_xticks([])
         axes.set_yticks([])

@@ -39,17 +39,8 @@ def render(store: Store) -> str:
     data, log = statistics.load(store), executions.read(store)
     votes = population.votes(data)
     agreement = population.matrix(votes)
-    folder = files("prefloom.flows.report")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {
-        "shown": shown,
-        "pct": percent,
-        "num": number,
-        "money": money,
-        "n": lambda value: f"{value:,}",
-        "excerpt": excerpt,
-    }
-    template = environment.from_string((folder / "page.html").read_text(encoding="utf-8"))
+    folder, words = files("prefloom.flows.report"), environment()
+    template = words.from_string((folder / "page.html").read_text(encoding="utf-8"))
     return template.render(
         css=Markup((folder / "style.css").read_text(encoding="utf-8")),  # noqa: S704 - our own file
         name=found.name,
@@ -62,13 +53,27 @@ def render(store: Store) -> str:
         answers=sections.answers(data, agreement),
         written=gallery.written(data),
         properties=gallery.properties(data),
-        diversity=diversity.section(store, data, found, environment),
+        diversity=diversity.section(store, data, found, words),
         samples=choose(data),
         baselines=sections.baselines(data, votes),
-        audit=audit.section(store, environment),
+        audit=audit.section(store, words),
         usage=sections.usage(found, _prices(store), log),
         provenance=sections.provenance(store.url, found, log),
     )
+
+
+def environment() -> Environment:
+    """What templates are rendered in: everything escaped, and the filters that numbers and untrusted texts go through."""
+    made = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    made.filters |= {
+        "shown": shown,
+        "pct": percent,
+        "num": number,
+        "money": money,
+        "n": lambda value: f"{value:,}",
+        "excerpt": excerpt,
+    }
+    return made
 
 
 def shown(text: object, longest: int = LONGEST) -> str:
