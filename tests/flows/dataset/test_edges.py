@@ -15,7 +15,7 @@ GRID = on_grid(np.random.default_rng(3).normal(size=(60, 4)))
 
 
 @pytest.mark.parametrize("block", [7, 2048])
-@pytest.mark.parametrize("limit", [-2.0, 0.0, 0.9, 2.0])
+@pytest.mark.parametrize("limit", [-2.0, 0.0, 0.9, 2.0, float(cosines(GRID[:1], GRID[1:2])[0, 0])])
 def test_the_nearest_on_either_side_are_those_of_all_pairs(monkeypatch: pytest.MonkeyPatch, block: int, limit: float) -> None:
     monkeypatch.setattr(edges, "_BLOCK", block)
     every = cosines(GRID, GRID)

@@ -73,9 +73,9 @@ def test_one_prompts_answers_are_worth_their_number_when_they_have_nothing_in_co
 
 @pytest.mark.parametrize(("apart", "share"), [(50.0, 1.0), (0.0, 0.0)])
 def test_a_trait_explains_what_it_decides(apart: float, share: float) -> None:
-    """(share is none by chance, however many values)"""
-    codes = np.arange(600) % 12
-    grid = on_grid(DRAWN.normal(size=(600, 20)) + apart * np.eye(20)[codes])
+    """However many values there are: forty would explain 7 % of anything by chance."""
+    codes = np.arange(600) % 40
+    grid = on_grid(DRAWN.normal(size=(600, 40)) + apart * np.eye(40)[codes])
     values = pl.Series([f"v{code}" for code in codes])
     assert similarity.explained(grid, values) == pytest.approx(share, abs=0.02)
     some = values.to_frame("v").with_columns(pl.when(pl.int_range(pl.len()) % 3 > 0).then("v").alias("v"))["v"]

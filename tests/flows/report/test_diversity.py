@@ -62,7 +62,7 @@ def test_the_figures_are_those_of_the_tables(copy: Path) -> None:
     assert "prompts: threshold 0.8; 0 just above" in reader.text
     assert "answers: threshold 0.97; 0 just above, 5 just below" in reader.text
     assert html.count("<svg") == 3
-    assert re.search(rf"20 prompts as \d+\.\d, {data.candidates.height} answers as", reader.text)
+    assert re.search(rf"20 prompts as \d+\.\d , {data.candidates.height} answers as", reader.text)
     assert "nan" not in reader.text.lower().split()
     assert "None" not in reader.text
     assert section(store)[0] == html, "the same dataset, the same section"
