@@ -27,8 +27,12 @@ class Comparison(Record):
     order: Order = Field(description="'ab' if the candidate with the smaller id is shown first, else 'ba'")
     length_only: bool = Field(description="One answer begins with the whole of the other, so only length differs")
     inclusion: float = Field(description="Probability with which it was chosen among its prompt's pairs; 1 / inclusion is its weight")
-    dominated: bool | None = Field(description="The answers are far apart in general quality; null without a pilot that asked for it")
-    disagreement: float | None = Field(description="Expected disagreement of two people about it, by the pilot; null without one")
+    dominated: bool | None = Field(
+        default=None, description="The answers are far apart in general quality; null without a pilot that asked for it"
+    )
+    disagreement: float | None = Field(
+        default=None, description="Expected disagreement of two people about it, by the pilot; null without one"
+    )
     persona_ids: list[str] = Field(description="Personas that are asked about this comparison")
 
     def swap(self) -> Self:

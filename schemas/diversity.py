@@ -7,7 +7,8 @@ diversity:
   candidates: {near_duplicate: 0.97}
 pilot: {keep: 4, floor: -1.0, personas: 12}
 
-A threshold means something for one encoder only; the ones below were chosen for the default (docs/diversity.md).
+A threshold means something for one encoder only; the ones below were chosen for the default (docs/diversity.md). An encoder reads the
+beginning of a text (the default some 250 tokens), so texts that begin alike for longer than that are near, whatever follows.
 """
 
 import math
@@ -64,9 +65,9 @@ class DiverseCandidates(Section):
 class Diversity(Section):
     """Near-duplicates out, and the most different kept; null leaves a table as its sources gave it."""
 
-    personas: DiversePersonas | None = DiversePersonas()
-    prompts: DiversePrompts | None = DiversePrompts()
-    candidates: DiverseCandidates | None = DiverseCandidates()
+    personas: DiversePersonas | None = Field(default=DiversePersonas(), description="Of the sources' personas; null: all stay")
+    prompts: DiversePrompts | None = Field(default=DiversePrompts(), description="Of the sources' prompts; null: all stay")
+    candidates: DiverseCandidates | None = Field(default=DiverseCandidates(), description="Of the answers to one prompt; null: all stay")
 
 
 class Pilot(Section):

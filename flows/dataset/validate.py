@@ -10,9 +10,9 @@ import re
 import polars as pl
 import pyarrow as pa
 
-from prefloom.flows.dataset import manifest, shards, tables
+from prefloom.flows.dataset import manifest, shards, stages, tables
 from prefloom.flows.dataset.invariants import READING, Check, exports, judgements, labels, preferences, vectors
-from prefloom.flows.dataset.stages import EMBEDDER, STAGES
+from prefloom.flows.dataset.invariants_diversity import diversity
 from prefloom.flows.dataset.store import Store
 from prefloom.schemas.candidate import Candidate
 from prefloom.schemas.comparison import Comparison
@@ -46,7 +46,7 @@ def validate(store: Store) -> list[Check]:
     """All checks, in the order a reader would ask. Where files are damaged the later checks are not reached."""
     found = manifest.load(store)
     recipe = manifest.recipe_of(store, found)
-    checks = [_files(store, found)]
+    checks = [_files(store, found, recipe)]
     if not checks[0].problems:
         checks.append(_schemas(store, found))
     if any(check.problems for check in checks):
@@ -63,14 +63,13 @@ def validate(store: Store) -> list[Check]:
         preferences(data, recipe),
         exports(store, data, recipe),
         *([vectors(data)] if recipe.embeddings else []),
+        *([diversity(data, recipe.diversity)] if recipe.diversity else []),
     ]
 
 
-def _files(store: Store, found: Manifest) -> Check:
+def _files(store: Store, found: Manifest, recipe: Recipe) -> Check:
     check = Check("files", f"{len(found.files)} files, {sum(f.bytes for f in found.files):,} bytes, every sha256 as listed")
-    missing = [
-        stage.name for stage in STAGES if stage.name not in found.stages and (stage.name != EMBEDDER or found.recipe.get("embeddings"))
-    ]
+    missing = [stage.name for stage in stages.of(recipe) if stage.name not in found.stages]
     check.expect(not missing, f"the manifest lacks the stages {', '.join(missing)}")
     for file in found.files:
         if file.path.split("/")[0] not in RECORDS or not _PATH.fullmatch(file.path):

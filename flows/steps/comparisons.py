@@ -76,8 +76,6 @@ def choose(
                     order="ab",
                     length_only=length_only(texts[first], texts[second]),
                     inclusion=round(len(chosen) / len(pairs), 4),
-                    dominated=None,
-                    disagreement=None,
                     persona_ids=[ids[i] for i in np.flatnonzero(picked[:, place])],
                 )
             )

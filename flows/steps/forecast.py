@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 
 from prefloom.flows.dataset import stages
+from prefloom.flows.dataset.coverage import coverage
 from prefloom.flows.dataset.run import Run
 from prefloom.flows.steps import forecast_time, freshness
 from prefloom.flows.steps.comparisons import choose
@@ -123,7 +124,7 @@ def forecast(run: Run, uses: freshness.Materials) -> Forecast:
             *_assumptions(readings),
             *forecast_time.basis(recipe, tried),
         ),
-        warnings=_warnings(panel, answers, few, recipe),
+        warnings=_warnings(panel, answers, few, recipe) + _nobody(coverage(personas, unfit, recipe)),
     )
 
 
@@ -200,6 +201,14 @@ def _warnings(panel: Panel, answers: Answers, few: pl.DataFrame, recipe: Recipe)
         used = [*answers.usage, recipe.judgements.model]
         said += [f"no price for {name}: its calls are in no sum of money" for name in dict.fromkeys(used) if name not in recipe.prices]
     return tuple(said)
+
+
+def _nobody(covered: pl.DataFrame) -> tuple[str, ...]:
+    """What `diversity.personas` aims at and cannot meet."""
+    missing = covered.filter((pl.col("pool") == 0) & (pl.col("target") > 0)).select("trait", "value", "target")
+    return tuple(
+        f"no persona has {trait}: {value}, and the recipe aims at {share:.1%} of them" for trait, value, share in missing.iter_rows()
+    )
 
 
 def report(found: Forecast, recipe: Recipe) -> dict[str, Any]:

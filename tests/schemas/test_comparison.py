@@ -4,14 +4,16 @@ import polars as pl
 
 from prefloom.schemas.comparison import ORDERS, Comparison, in_order_ab
 
-SHOWN = Comparison(comparison_id="c", prompt_id="p", first_id="x", second_id="y", order="ab", length_only=True, persona_ids=["q"])
+SHOWN = Comparison(
+    comparison_id="c", prompt_id="p", first_id="x", second_id="y", order="ab", length_only=True, inclusion=0.5, persona_ids=["q"]
+)
 
 
 def test_swap_exchanges_the_candidates_and_nothing_else() -> None:
     swapped = SHOWN.swap()
     assert (swapped.first_id, swapped.second_id, swapped.order) == ("y", "x", "ba")
     assert swapped.swap() == SHOWN
-    same = {"comparison_id", "prompt_id", "length_only", "persona_ids"}
+    same = {"comparison_id", "prompt_id", "length_only", "inclusion", "persona_ids"}
     assert swapped.model_dump(include=same) == SHOWN.model_dump(include=same)
 
 

@@ -31,7 +31,16 @@ EXAMPLES: list[Record] = [
         finish_reason="stop",
         source="models",
     ),
-    Comparison(comparison_id="0d", prompt_id="0b", first_id="0c", second_id="0e", order="ab", length_only=False, persona_ids=["0a", "0f"]),
+    Comparison(
+        comparison_id="0d",
+        prompt_id="0b",
+        first_id="0c",
+        second_id="0e",
+        order="ab",
+        length_only=False,
+        inclusion=0.5,
+        persona_ids=["0a", "0f"],
+    ),
     Judgement(persona_id="0a", comparison_id="0d", prompt_id="0b", order="ba", template="t", repeat=0, model="j", log_odds=-1.25, mass=0.9),
     Label(
         persona_id="0a",

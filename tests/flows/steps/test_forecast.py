@@ -48,7 +48,7 @@ def test_an_empty_root(tmp_path: Path, changes: dict[str, Any]) -> None:
     found = foresee(tmp_path, **changes)
     assert files(tmp_path) == {}
     run = run_stage(tmp_path, "exports", **changes)
-    entries = {name: stages.entry(run.store, name) for name in stages.BY_NAME if name != "embeddings"}
+    entries = {stage.name: stages.entry(run.store, stage.name) for stage in stages.of(run.resolved.recipe)}
     total = real_total = 0
     for stage in found.stages:
         entry = entries[stage.name]
@@ -216,6 +216,6 @@ def test_a_table_of_a_hundred_columns(tmp_path: Path) -> None:
     found = report(foresee(tmp_path), resolved().recipe)
     lines = text(found).splitlines()
     assert max(map(len, lines[1:])) <= 100
-    assert [line.split()[0] for line in lines[3:11]] == [name for name in stages.BY_NAME if name != "embeddings"]
+    assert [line.split()[0] for line in lines[3:11]] == [stage.name for stage in stages.of(resolved().recipe)]
     assert (size(999), size(3_173_745), duration(None), duration(8.0), duration(7200)) == ("999 bytes", "3.2 MB", "–", "8.0 s", "2.0 h")
     assert (dollars(None), dollars("0"), dollars("1234.5"), dollars("0.0045710")) == ("–", "0", "1,234.50", "0.004571")
