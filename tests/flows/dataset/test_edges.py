@@ -15,18 +15,18 @@ GRID = on_grid(np.random.default_rng(3).normal(size=(60, 4)))
 
 
 @pytest.mark.parametrize("block", [7, 2048])
-@pytest.mark.parametrize("limit", [-2.0, 0.0, 0.9, 2.0, float(cosines(GRID[:1], GRID[1:2])[0, 0])])
+@pytest.mark.parametrize("limit", [-2.0, 0.0, 0.9, 2.0, float(cosines(GRID[1:2], GRID[:1])[0, 0])])
 def test_the_nearest_on_either_side_are_those_of_all_pairs(monkeypatch: pytest.MonkeyPatch, block: int, limit: float) -> None:
     monkeypatch.setattr(edges, "_BLOCK", block)
     every = cosines(GRID, GRID)
     for above in (False, True):
         found = {row["second"]: row for row in edges.nearest(GRID, limit, above).to_dicts()}
         for j in range(len(GRID)):
-            side = [float(every[i, j]) for i in range(j) if (every[i, j] >= limit) == above]
+            side = [float(every[j, i]) for i in range(j) if (every[j, i] >= limit) == above]
             assert (j in found) == bool(side)
             if side:
                 assert found[j]["cosine"] == (min(side) if above else max(side))
-                assert float(every[found[j]["first"], j]) == found[j]["cosine"]
+                assert float(every[j, found[j]["first"]]) == found[j]["cosine"]
 
 
 def test_no_text_is_shown_twice_and_the_nearest_come_first() -> None:
