@@ -16,7 +16,7 @@ from markupsafe import Markup
 from prefloom.flows.dataset import executions, manifest, population, statistics
 from prefloom.flows.dataset.run import RECIPE, Run
 from prefloom.flows.dataset.store import Store
-from prefloom.flows.report import audit, gallery, sections
+from prefloom.flows.report import audit, diversity, gallery, sections
 from prefloom.flows.report.samples import choose
 from prefloom.schemas.recipe import Price
 from prefloom.schemas.texts import short, visible
@@ -39,17 +39,8 @@ def render(store: Store) -> str:
     data, log = statistics.load(store), executions.read(store)
     votes = population.votes(data)
     agreement = population.matrix(votes)
-    folder = files("prefloom.flows.report")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {
-        "shown": shown,
-        "pct": percent,
-        "num": number,
-        "money": money,
-        "n": lambda value: f"{value:,}",
-        "excerpt": excerpt,
-    }
-    template = environment.from_string((folder / "page.html").read_text(encoding="utf-8"))
+    folder, words = files("prefloom.flows.report"), environment()
+    template = words.from_string((folder / "page.html").read_text(encoding="utf-8"))
     return template.render(
         css=Markup((folder / "style.css").read_text(encoding="utf-8")),  # noqa: S704 - our own file
         name=found.name,
@@ -62,12 +53,27 @@ def render(store: Store) -> str:
         answers=sections.answers(data, agreement),
         written=gallery.written(data),
         properties=gallery.properties(data),
+        diversity=diversity.section(store, data, found, words),
         samples=choose(data),
         baselines=sections.baselines(data, votes),
-        audit=audit.section(store, environment),
+        audit=audit.section(store, words),
         usage=sections.usage(found, _prices(store), log),
         provenance=sections.provenance(store.url, found, log),
     )
+
+
+def environment() -> Environment:
+    """What templates are rendered in: everything escaped, and the filters that numbers and untrusted texts go through."""
+    made = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    made.filters |= {
+        "shown": shown,
+        "pct": percent,
+        "num": number,
+        "money": money,
+        "n": lambda value: f"{value:,}",
+        "excerpt": excerpt,
+    }
+    return made
 
 
 def shown(text: object, longest: int = LONGEST) -> str:
