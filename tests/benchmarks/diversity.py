@@ -203,12 +203,12 @@ def main() -> None:
                 continue
             figures = json.loads(run.stdout.splitlines()[-1])
             took.setdefault(method, {})[count] = figures["seconds"]
-            cells = [f"{figures['seconds']:.1f}", f"{figures['cpu']:.1f}", f"{figures['peak']:.2f}"]
+            print(f"| {method} | {count:,} | {figures['seconds']:.1f} | {figures['cpu']:.1f} | {figures['peak']:.2f} |", end="", flush=True)
             if method not in ("spread", "strata", "plain"):
                 of = np.load(folder / f"found-{method}-{count}.npy")
                 share, true = recall(np.load(file), of, arguments.threshold, arguments.queries)
-                cells += [f"{(of >= 0).mean():.1%}", f"{share:.4f} ({true})"]
-            print(f"| {method} | {count:,} | {' | '.join(cells)} |", flush=True)
+                print(f" {(of >= 0).mean():.1%} | {share:.4f} ({true}) |", end="")
+            print(flush=True)
     print("\nGrowth (seconds as rows to the power of):")
     for method, times in took.items():
         sizes = sorted(times)
