@@ -40,7 +40,8 @@ def faiss_look() -> Look:
 
     def look(rows: grid.Grid, block: grid.Grid, centres: grid.Grid, cells: list[near.Places], best: tuple[near.Places, grid.Floats]) -> Any:
         if "index" not in state:
-            centres = np.unique(rows[:: int(len(rows) ** 0.5)], axis=0).astype(np.float32)
+            exact, near._EXACT = near._EXACT, 0
+            centres, near._EXACT = near._centres(rows).astype(np.float32), exact
             state["quantizer"] = faiss.IndexFlatIP(rows.shape[1])
             state["quantizer"].add(centres)
             state["index"] = faiss.IndexIVFFlat(state["quantizer"], rows.shape[1], len(centres), faiss.METRIC_INNER_PRODUCT)
