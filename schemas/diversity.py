@@ -12,7 +12,7 @@ beginning of a text (the default some 250 tokens), so texts that begin alike for
 """
 
 import math
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -86,6 +86,10 @@ class Pilot(Section):
         description="Gap in general quality, in log-odds, that marks a comparison as dominated; null: unasked",
     )
     personas: int = Field(default=12, ge=0, le=10_000, description="People of the training split who read all pairs of a prompt's answers")
+    first: Literal["disagreement", "strength"] = Field(
+        default="disagreement",
+        description="Pairs that come first: those that divide people most, or those about which they feel most, be it alike",
+    )
     uniform: float = Field(
         default=0.2, ge=0.01, le=1, description="Share of the choice of pairs left to chance; 1: the pilot marks and does not choose"
     )

@@ -8,6 +8,7 @@ import polars as pl
 
 from prefloom.flows.dataset.invariants import Check
 from prefloom.flows.diversity.grid import on_grid
+from prefloom.schemas.diversity import Pilot
 from prefloom.schemas.recipe import Recipe
 
 PAIR = ["prompt_id", "first_id", "second_id"]
@@ -39,6 +40,9 @@ def pilot(data: dict[str, pl.DataFrame], recipe: Recipe) -> Check:
     most = pl.col("margins").list.var() + 1e-3
     known = rows.drop_nulls("disagreement")
     check.refuse(known, {"disagreements are below 0 or above the variance of margins": ~pl.col("disagreement").is_between(0, most)})
+    check.expect((rows["strength"].is_null() == (read < 2)).all(), "a strength is there without two readers, or is not with them")
+    square = pl.col("margins").list.eval(pl.element() ** 2).list.mean() + 1e-3
+    check.refuse(known, {"strengths are below 0 or above the mean square of margins": ~pl.col("strength").is_between(0, square)})
     check.expect((rows["gap"].is_null() != recipe.pilot.rates).all(), "gaps are there that were not asked for, or are not that were")
     check.expect(_as_far(rows, data["embeddings"]), "a distance is not that of the vectors")
     return check
@@ -83,14 +87,15 @@ def chosen(data: dict[str, pl.DataFrame], recipe: Recipe) -> Check:
             },
         )
         return check
-    joined = rows.join(_due(data["pilot"], most, recipe.pilot.uniform), on=["comparison_id", *PAIR], how="left")
+    joined = rows.join(_due(data["pilot"], most, recipe.pilot), on=["comparison_id", *PAIR], how="left")
     limit = recipe.pilot.dominated
+    near = pl.any_horizontal((pl.col("inclusion") - pl.coalesce("due", due)).abs() <= _INCLUSION for due in ("due_high", "due_low"))
     far = (pl.col("gap").abs() >= limit) if limit is not None else pl.lit(None, pl.Boolean)
     check.refuse(
         joined,
         broken
         | {
-            "comparisons have another inclusion than the pilot gives them": (pl.col("inclusion") - pl.col("due")).abs() > _INCLUSION,
+            "comparisons have another inclusion than the pilot gives them": ~near,
             "comparisons differ from the pilot in disagreement": ~pl.col("disagreement").eq_missing(pl.col("disagreement_pilot")),
             "comparisons are marked as dominated against their gap": ~pl.col("dominated").eq_missing(far),
         },
@@ -98,18 +103,25 @@ def chosen(data: dict[str, pl.DataFrame], recipe: Recipe) -> Check:
     return check
 
 
-def _due(rows: pl.DataFrame, most: int, uniform: float) -> pl.DataFrame:
-    """The pilot's pairs with the chance each is `due`: min(1, c · size), c such that they add up, found by halving."""
-    mean = pl.col("disagreement").mean().over("prompt_id").fill_null(1.0)
-    worth = pl.max_horizontal("distance", 0.0) * pl.col("disagreement").fill_null(mean)
-    frames = []
-    for _, part in rows.with_columns(worth.alias("worth")).group_by("prompt_id", maintain_order=True):
-        value, count = part["worth"].to_numpy(), part.height
-        size = (1 - uniform) * value / value.sum() + uniform / count if value.sum() > 0 else np.full(count, 1 / count)
-        low, high = 0.0, 1 / size.min()
-        for _ in range(100):
-            middle = (low + high) / 2
-            low, high = (middle, high) if np.minimum(1, middle * size).sum() < min(most, count) else (low, middle)
-        frames.append(part.with_columns(pl.Series("due", np.minimum(1, high * size))))
-    named = pl.concat(frames) if frames else rows.with_columns(pl.lit(0.0).alias("due"))
-    return named.select("comparison_id", *PAIR, "gap", "due", pl.col("disagreement").alias("disagreement_pilot"))
+def _due(rows: pl.DataFrame, most: int, settings: Pilot) -> pl.DataFrame:
+    """The pilot's pairs with the chance that is `due` to each: by how many pairs of its prompt are worth more, and how many as much."""
+    first = pl.col(settings.first)
+    mean = first.mean().over("prompt_id").fill_null(1.0)
+    worth = (pl.max_horizontal("distance", 0.0) * first.fill_null(mean)).round(9)
+    ranked = rows.with_columns(worth.alias("worth")).with_columns(
+        pl.len().over("prompt_id").alias("count"),
+        (pl.col("worth").rank("min", descending=True).over("prompt_id") - 1).alias("above"),
+        (pl.col("worth").rank("max", descending=True).over("prompt_id") - 1).alias("beside"),
+        (pl.col("worth").max() == pl.col("worth").min()).over("prompt_id").alias("equal"),
+    )
+    low = settings.uniform * most / pl.col("count")
+    high = low + 1 - settings.uniform
+    return ranked.select(
+        "comparison_id",
+        *PAIR,
+        "gap",
+        pl.when(pl.col("count") <= most).then(1.0).when("equal").then(most / pl.col("count")).alias("due"),
+        pl.when(pl.col("above") < most).then(high).otherwise(low).alias("due_high"),  # of pairs worth as much the earlier ones come first
+        pl.when(pl.col("beside") < most).then(high).otherwise(low).alias("due_low"),
+        pl.col("disagreement").alias("disagreement_pilot"),
+    )

@@ -2,12 +2,13 @@
 
 quality([0, 1, 0], [1, 2, 2], [1.1, -0.3, 0.7], 3)      ->  [0.6, -0.47, -0.13]: log-odds, mean 0
 disagreement([[2.1, -1.8, 0.3]], [[0.2, 0.1, 0.4]])     ->  [3.8]: variance between people, in squared log-odds
-chances(np.array([.4, .1, .1]), 1, uniform=.2)          ->  [0.6, 0.2, 0.2]: how likely each pair is to be drawn, one in all
-systematic(chances, 0.7)                                ->  [1]: so many pairs, each with exactly its chance
+strength([[2.1, -1.8, 0.3]], [[0.2, 0.1, 0.4]])         ->  [2.6]: mean square of people's log-odds
+chances(np.array([.4, .1, .1]), 1, uniform=.3)          ->  [0.8, 0.1, 0.1]: how likely each pair is to be drawn, one in all
+systematic(chances, 0.85)                               ->  [1]: so many pairs, each with exactly its chance
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,27 +38,34 @@ def disagreement(margins: Rows, biases: Rows) -> Floats:
     one prompt, for the readers of one pair are too few to tell. How often two people would vote differently is no such measure: a judge
     that cannot tell gives everybody a half (tests/benchmarks/informative.py).
     """
+    return _above_noise(margins, biases, lambda row: float(np.var(row, ddof=1)))
+
+
+def strength(margins: Rows, biases: Rows) -> Floats:
+    """Per pair, how strongly people feel about it: the mean square of their margins without the noise; nan with fewer than two.
+
+    It is the disagreement and the square of what they have in common: a pair about which all feel alike can be strong.
+    """
+    return _above_noise(margins, biases, lambda row: float(np.mean(np.square(row))))
+
+
+def _above_noise(margins: Rows, biases: Rows, size: Callable[[Sequence[float]], float]) -> Floats:
     degrees = sum(len(row) - 1 for row in biases if len(row) > 1)
     noise = sum(float(np.var(row)) * len(row) for row in biases if len(row) > 1) / max(degrees, 1)
-    found = [float(np.var(row, ddof=1)) - noise if len(row) > 1 else math.nan for row in margins]
-    return np.maximum(found, 0.0)
+    return np.maximum([size(row) - noise if len(row) > 1 else math.nan for row in margins], 0.0)
 
 
 def chances(worth: Floats, count: int, uniform: float) -> Floats:
     """Probabilities of being drawn that add up to `count` (1 each if there are no more): a share `uniform` of them equal for all, the
-    rest in proportion to `worth`; where that is more than 1 it is 1, and the others share what is left.
+    rest for the `count` that are worth most, of equals the earlier. If all are worth the same, so are their chances.
     """
     if count >= len(worth):
         return np.ones(len(worth))
-    equal = np.full(len(worth), 1 / len(worth))
-    size = (1 - uniform) * worth / worth.sum() + uniform * equal if worth.sum() > 0 else equal
-    certain = np.zeros(len(worth), dtype=bool)
-    while True:
-        found = np.where(certain, 1.0, (count - certain.sum()) * size / max(size[~certain].sum(), 1e-300))
-        more = found > 1 + 1e-12
-        if not more.any():
-            return np.minimum(found, 1.0)
-        certain |= more
+    found = np.full(len(worth), count / len(worth))
+    if worth.max() > worth.min():
+        found *= uniform
+        found[np.argsort(-worth, kind="stable")[:count]] += 1 - uniform
+    return found
 
 
 def systematic(found: Floats, point: float) -> list[int]:

@@ -6,13 +6,15 @@
 
 Whether a persona is asked does not depend on which other personas there are, so adding personas repeats no question.
 
-With a pilot, pairs of the answers that it kept are drawn with chances in proportion to what they are worth: the disagreement of
-people times distance, or distance where nobody was asked; `pilot.uniform` of the choice is equal for all. The draw is systematic, by
-one random number for each prompt along the pairs in the order of their hashes, so that the chance of each is known: `inclusion`.
+With a pilot, of the answers that it kept those pairs come first that are worth most: `pilot.first` (the disagreement of people, or the
+strength of what they feel) times distance, or distance where nobody was asked; `pilot.uniform` of the choice is equal for all. The draw
+is systematic, by one random number for each prompt along the pairs in the order of their hashes, so that each pair's chance is known:
+`inclusion`.
 Figures about a population from pairs chosen so are biased; weights 1 / inclusion mend that (Horvitz and Thompson 1952).
 """
 
 import itertools
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -112,18 +114,18 @@ def choose(
 def _worth_asking(recipe: Recipe, prompt_id: str, pairs: list[PilotPair]) -> list[tuple[int, float]]:
     """(place, chance with which it was drawn) of the pairs to ask about."""
     assert recipe.pilot
-    found = chances(worth(pairs), recipe.comparisons.per_prompt, recipe.pilot.uniform)
+    found = chances(worth(pairs, recipe.pilot.first), recipe.comparisons.per_prompt, recipe.pilot.uniform)
     point = float(unit(draw(recipe.seed, "worth", keys([prompt_id])))[0])
     return [(place, float(found[place])) for place in systematic(found, point)]
 
 
-def worth(pairs: list[PilotPair]) -> NDArray[np.float64]:
+def worth(pairs: list[PilotPair], first: Literal["disagreement", "strength"]) -> NDArray[np.float64]:
     """How much is to be learnt from each pair of a prompt; a pair that nobody could read is worth what the others are in the mean."""
-    distances, read = np.array([pair.distance for pair in pairs]), [pair.disagreement for pair in pairs]
+    distances, read = np.array([pair.distance for pair in pairs]), [getattr(pair, first) for pair in pairs]
     known = [value for value in read if value is not None]
     mean = sum(known) / len(known) if known else 1.0
     found: NDArray[np.float64] = np.maximum(distances, 0.0) * np.array([mean if value is None else value for value in read])
-    return found
+    return np.round(found, 9)  # `validate` reckons it again
 
 
 def _is_dominated(recipe: Recipe, pair: PilotPair | None) -> bool | None:

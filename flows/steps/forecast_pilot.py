@@ -72,6 +72,7 @@ def expected_pilot(run: Run, uses: freshness.Materials, personas: pl.DataFrame, 
             distance=1.0,
             gap=0.0 if recipe.pilot.rates else None,
             disagreement=None,
+            strength=None,
             margins=[0.0] * len(pair.persona_ids),
             biases=[0.0] * len(pair.persona_ids),
         )

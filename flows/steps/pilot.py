@@ -253,9 +253,10 @@ def _rows(
     readers = [[who for who in pair.persona_ids if (pair.comparison_id, who) in said] for pair in pairs]
     read = [[said[pair.comparison_id, who] for who in some] for pair, some in zip(pairs, readers, strict=True)]
     margins, biases = ([[row[column] for row in rows] for rows in read] for column in (0, 1))
-    found = informative.disagreement(margins, biases).tolist()
+    measures = [measure(margins, biases).tolist() for measure in (informative.disagreement, informative.strength)]
     rows = []
-    for row, (pair, expected) in enumerate(zip(pairs, found, strict=True)):
+    for row, (pair, *found) in enumerate(zip(pairs, *measures, strict=True)):
+        disagreement, strength = (round(value, 4) if value == value else None for value in found)
         one, other = vectors[[place[pair.first_id]]], vectors[[place[pair.second_id]]]
         rows.append(
             PilotPair(
@@ -265,7 +266,8 @@ def _rows(
                 second_id=pair.second_id,
                 distance=round(1 - float(cosines(one, other)[0, 0]), 4),
                 gap=round(quality[pair.first_id] - quality[pair.second_id], 4) if quality else None,
-                disagreement=round(expected, 4) if expected == expected else None,
+                disagreement=disagreement,
+                strength=strength,
                 persona_ids=readers[row],
                 margins=margins[row],
                 biases=biases[row],

@@ -3,10 +3,11 @@
     python -m tests.benchmarks.informative                            minutes on 2 cores
     python -m tests.benchmarks.informative --seeds 11 12 --people 80  a look
 
-Nine answers to each prompt that differ in characters and views, or twelve that differ in samples too, embedded by the default embedder. By
-chance every person is asked about one pair of every prompt; where the calls of a pilot are counted, about a pair of fewer prompts. A
-person's model is a ridge regression of the signs of their labels on differences of features; it is right where it finds the planted
-preference in pairs of held-out prompts, drawn by chance, the same for all arms. Society, prompts and split differ from seed to seed.
+Nine answers to each prompt that differ in characters and views, or twelve that differ in samples too, embedded by the default embedder.
+Every person is asked about one pair of each of 15 of 60 prompts; where the calls of a pilot are counted, labels worth as many calls are
+taken away again, by chance: a pilot costs the same for few people and for many, so its share is that of so many people. A person's
+model is a ridge regression of the signs of their labels on differences of features; it is right where it finds the planted preference
+in pairs of held-out prompts, drawn by chance, the same for all arms. Society, prompts and split differ from seed to seed.
 Intervals are 95 %, by Student's t over the seeds of paired differences.
 """
 
@@ -14,7 +15,7 @@ import argparse
 import math
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -27,7 +28,6 @@ import polars as pl
 from numpy.typing import NDArray
 
 from prefloom.flows.dataset import tables
-from prefloom.flows.diversity import informative
 from prefloom.flows.diversity.grid import Grid, on_grid
 from prefloom.flows.engines.embedder import open_embedder
 from prefloom.flows.engines.protocol import Request
@@ -56,8 +56,8 @@ POOLS: dict[str, tuple[tuple[str, ...], tuple[str | None, ...], int]] = {  # cha
 PRESETS, JUDGES, PHI = ("fspo-like", "personalllm-like"), ("small", "good"), 0.65
 TEMPLATE = "judge/pairwise"
 REPORTED = (11, 12, 13, 14, 15, 16)  # what is fixed below, and what a pair is worth, was chosen on seeds 1 to 6
-KEEP, READERS, PAIRS, AXES, RIDGE, HELD_OUT, POPULATION = 4, 6, 3, 20, 30.0, 5, 100
-MANY = 1000  # people of a larger population, of whom those of a cell are some
+KEEP, READERS, PAIRS, PROMPTS, AXES, RIDGE, HELD_OUT, POPULATION = 4, 6, 3, 15, 20, 10.0, 5, 100
+MANY = (1_000, 10_000)  # people who share what a pilot costs; those of a cell are some of them
 STUDENT = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}
 
 
@@ -155,8 +155,8 @@ class Cell:
         self.utilities = self.people.weights @ self.world.truth.T
         self.mine = self.world.candidates.filter(pl.col("prompt_id").is_in(self.asked))
 
-    def recipe(self, fewer: int = 0, **pilot: Any) -> Recipe:
-        """Every person is asked about one pair of each prompt, less so many prompts."""
+    def recipe(self, **pilot: Any) -> Recipe:
+        """Every person is asked about one pair of each of some prompts."""
         writers, views, samples = POOLS[self.pool]
         return Recipe.model_validate(
             {
@@ -167,7 +167,7 @@ class Cell:
                 "prompts": [{"source": "seeds"}],
                 "candidates": {"source": "models", "models": list(writers), "views": list(views), "samples": samples},
                 "judgements": {"model": "good", "templates": [TEMPLATE]},
-                "comparisons": {"per_prompt": PAIRS, "prompts_per_persona": max(1, len(self.asked) - fewer)},
+                "comparisons": {"per_prompt": PAIRS, "prompts_per_persona": PROMPTS},
                 "embeddings": {"engine": "sentence-transformers"},
                 "pilot": {"dominated": None, **pilot} if pilot else None,
             }
@@ -187,6 +187,11 @@ class Cell:
         asked = rows.select("first_id", "second_id", "persona_ids").explode("persona_ids").drop_nulls().rows()
         person, first, second = np.array([[self.person[who], self.place[a], self.place[b]] for a, b, who in asked]).T
         return Labels(person, first, second, self.reader.margins(asked))
+
+    def fewer(self, found: Labels, calls: int) -> Labels:
+        """The labels without as many, drawn by chance, as so many calls would have been worth."""
+        kept = np.sort(np.random.default_rng(self.seed).permutation(len(found.person))[round(calls / 2) :])
+        return Labels(*(column[kept] for column in found))
 
     def right(self, found: Labels) -> float:
         """Share of labels that agree with the planted preference."""
@@ -238,37 +243,6 @@ class Cell:
         return found
 
 
-WORTHS: dict[str, Callable[[list[list[float]], list[list[float]]], Floats]] = {
-    "variance between people": informative.disagreement,
-    "its square": lambda margins, biases: informative.disagreement(margins, biases) ** 2,
-    "2 p (1 - p), p the mean vote": lambda margins, _: votes(margins),
-    "2 p (1 - p), p of a normal distribution": lambda margins, biases: normal(margins, biases),
-}
-
-
-def votes(margins: list[list[float]]) -> Floats:
-    """How often two would vote differently, by the mean of their probabilities."""
-    shares = np.array([np.mean(1 / (1 + np.exp(-np.array(row)))) for row in margins])
-    return np.asarray(2 * shares * (1 - shares))
-
-
-def normal(margins: list[list[float]], biases: list[list[float]]) -> Floats:
-    """The same by the mean and the variance of people, as if they were normally distributed."""
-    spread = np.sqrt(informative.disagreement(margins, biases))
-    ratio = np.array([np.mean(row) for row in margins]) / np.maximum(spread, 1e-9) / math.sqrt(2)
-    shares = np.array([0.5 * math.erfc(-value) for value in ratio])
-    return np.asarray(2 * shares * (1 - shares))
-
-
-def worth_so(pilot: pl.DataFrame, name: str, far: bool) -> pl.DataFrame:
-    """The pilot's rows with another worth: `choose` multiplies disagreement by distance."""
-    parts = []
-    for _, part in pilot.group_by("prompt_id", maintain_order=True):
-        found = WORTHS[name](part["margins"].to_list(), part["biases"].to_list())
-        parts.append(part.with_columns(pl.Series("disagreement", found), pl.col("distance") if far else pl.lit(1.0).alias("distance")))
-    return pl.concat(parts)
-
-
 BASE = "by chance"
 
 
@@ -297,27 +271,18 @@ def arms(cell: Cell) -> dict[str, Result]:
         )
 
     found = {BASE: result(base)}
-    free = cell.recipe(personas=0)
-    found["by distance, among all pairs"] = result(cell.labels(free, cell.pilot(free)))
     few = cell.recipe(keep=KEEP, personas=0)
     rows = cell.pilot(few)
     found[f"by chance, among the {KEEP} farthest"] = result(cell.labels(cell.recipe(keep=KEEP, personas=0, uniform=1.0), rows))
-    found[f"by distance, among the {KEEP} farthest"] = result(cell.labels(few, rows))
-    paying = cell.recipe(keep=KEEP, personas=READERS)
-    rows = cell.pilot(paying)
+    found["by distance, among these"] = result(cell.labels(few, rows))
+    rows = cell.pilot(cell.recipe(keep=KEEP, personas=READERS))
     calls = 2 * int(rows["persona_ids"].list.len().sum())
-    found[f"by a pilot among the {KEEP} farthest, not counted"] = result(cell.labels(paying, rows))
-    for people in (cell.count, MANY):
-        # Those who are asked are some of so many people, and bear their part of the pilot.
-        mine = calls * cell.count // people
-        fewer = cell.recipe(-(-mine // (2 * cell.count)), keep=KEEP, personas=READERS)
-        found[f"the same, counted, of {people:,} people"] = result(cell.labels(fewer, rows), mine)
-    every = cell.recipe(personas=READERS)
-    rows = cell.pilot(every)
-    for name, far in product(WORTHS, (True, False)):
-        if far or name == next(iter(WORTHS)):
-            chosen = f"{name}{' × distance' if far else ''}, not counted"
-            found[chosen] = result(cell.labels(every, worth_so(rows, name, far)))
+    for first in ("disagreement", "strength"):
+        chosen = cell.labels(cell.recipe(keep=KEEP, personas=READERS, first=first), rows)
+        found[f"by {first}, among these; the pilot not counted"] = result(chosen)
+        for people in MANY:
+            mine = calls * cell.count // people
+            found[f"by {first}; the pilot counted, shared by {people:,} people"] = result(cell.fewer(chosen, mine), mine)
     return found
 
 
@@ -359,7 +324,7 @@ def population(cell: Cell) -> str:
     for _, part in rows.group_by("prompt_id", maintain_order=True):
         pairs = part.select("first_id", "second_id").rows()
         margins = cell.reader.margins([(a, b, name) for name in who for a, b in pairs]).reshape(len(who), len(pairs))
-        worths = worth([PilotPair.model_construct(None, **row) for row in part.iter_rows(named=True)])
+        worths = worth([PilotPair.model_construct(None, **row) for row in part.iter_rows(named=True)], "disagreement")
         named = figures(margins, [writers[a] for a, _ in pairs], [writers[b] for _, b in pairs], POOLS[cell.pool][0][0])
         for name, (value, cases) in named.items():
             values.setdefault(name, []).append((value, cases, worths))

@@ -8,7 +8,7 @@ from tests.benchmarks.informative_population import bias, figures
 
 def test_weights_take_the_bias_away() -> None:
     dice = np.random.default_rng(0)
-    values = dice.random((40, 6))
+    values = dice.random((400, 6))
     prompts = [(row, np.ones(6), row**2) for row in values]  # what is large is chosen
     found = bias(prompts, 2, 0.2, seed=1)
     assert found.truth == pytest.approx(values.mean())

@@ -33,6 +33,7 @@ def piloted(store: Store, inclusion: list[float], dominated: list[bool | None]) 
             distance=0.2,
             gap=None,
             disagreement=row["disagreement"],
+            strength=None,
             persona_ids=[],
             margins=[],
             biases=[],

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from prefloom.flows.diversity.informative import chances, disagreement, quality, systematic
+from prefloom.flows.diversity.informative import chances, disagreement, quality, strength, systematic
 
 
 def test_quality_is_found_again_from_differences() -> None:
@@ -33,6 +33,12 @@ def test_who_all_lean_to_one_side_do_not_disagree() -> None:
     assert found == pytest.approx([10 / 3, 0.02 / 3, 0.0])
 
 
+def test_what_all_feel_alike_is_strong_and_noise_is_not() -> None:
+    found = strength([[2.0, -2.0, 1.0, -1.0], [3.0, 3.1, 2.9, 3.0], [0.1, -0.1, 0.2, 0.0]], [[0.5] * 4, [0.5] * 4, [1.0, 0.0, 1.0, 0.0]])
+    noise = 1.0 / 9  # four squares of a half over nine degrees of freedom, those of all three pairs
+    assert found == pytest.approx([2.5 - noise, 9.005 - noise, 0.0])
+
+
 def test_what_fewer_than_two_read_is_unknown() -> None:
     assert np.isnan(disagreement([[1.0], []], [[0.1], []])).all()
     assert disagreement([], []).shape == (0,)
@@ -44,14 +50,16 @@ def test_chances_add_up_and_none_is_above_one_or_zero(worth: list[float], count:
     found = chances(np.array(worth), count, 0.2)
     assert found.sum() == pytest.approx(count)
     assert (found <= 1).all()
-    assert (found >= 0.2 * count / 4 - 1e-12).all() or found.max() == 1
-    below = found[found < 1]
-    assert (np.diff(below[np.argsort(np.array(worth)[found < 1], kind="stable")]) >= -1e-12).all(), "more worth, more chance"
+    assert (found >= 0.2 * count / 4 - 1e-12).all()
+    from_least = np.lexsort((-np.arange(4), worth))  # of equals the later
+    assert (np.diff(found[from_least]) >= -1e-12).all(), "more worth, more chance"
 
 
 def test_half_of_the_choice_can_be_left_to_chance_and_all_of_it() -> None:
-    assert chances(np.array([3.0, 1.0, 0.0, 0.0]), 1, 0.5) == pytest.approx([0.5, 0.25, 0.125, 0.125])
+    assert chances(np.array([3.0, 1.0, 0.0, 0.0]), 1, 0.5) == pytest.approx([0.625, 0.125, 0.125, 0.125])
     assert chances(np.array([3.0, 1.0, 0.0, 0.0]), 1, 1.0) == pytest.approx([0.25] * 4)
+    assert chances(np.array([3.0, 3.0, 1.0]), 1, 0.3) == pytest.approx([0.8, 0.1, 0.1]), "of equals the earlier"
+    assert chances(np.array([0.5] * 4), 1, 0.1) == pytest.approx([0.25] * 4), "nothing comes first where all are worth the same"
     assert chances(np.array([3.0, 1.0]), 2, 0.5) == pytest.approx([1.0, 1.0])
     assert chances(np.zeros(0), 2, 0.5).shape == (0,)
 
