@@ -49,7 +49,11 @@ def filtered(found: Manifest) -> list[Filtered]:
     for stage in CHOOSING:
         if entry := found.stages.get(stage):
             reasons = {name: sum(n for reason, n in entry.rejected.items() if reason.split("/")[-1] == name) for name in REASONS}
-            rows.append(Filtered(stage, entry.considered, entry.kept, reasons, entry.considered - entry.kept - sum(reasons.values())))
+            considered, kept = entry.considered, entry.kept
+            if stage == "pilot":  # it counts its readings too
+                considered = found.stages["candidates"].kept
+                kept = considered - sum(reasons.values())
+            rows.append(Filtered(stage, considered, kept, reasons, considered - kept - sum(reasons.values())))
     return rows
 
 

@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from prefloom.flows.dataset import manifest, stages
+from prefloom.flows.dataset.choices import filtered
 from prefloom.flows.dataset.statistics import load, weights
 from prefloom.flows.dataset.store import Store
 from prefloom.flows.dataset.validate import validate
@@ -89,3 +90,11 @@ def test_weights_bring_each_prompt_to_all_its_pairs(piloted: Path) -> None:
 def test_without_a_pilot_every_weight_is_one(small: Path) -> None:
     assert set(weights(Store(str(small)))["weight"]) == {1.0}
     assert set(load(Store(str(small))).labels["weight"]) == {1.0}
+
+
+def test_the_pilot_is_counted_in_answers_where_filters_are_shown(piloted: Path) -> None:
+    store = Store(str(piloted))
+    row = filtered(manifest.load(store))[-1]
+    assert (row.stage, row.other) == ("pilot", 0)
+    assert row.considered == manifest.load(store).stages["candidates"].kept
+    assert row.kept == row.considered - row.reasons["less_diverse"] - row.reasons["below_floor"] < row.considered
