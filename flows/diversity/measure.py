@@ -1,13 +1,10 @@
-"""Measures of a set of vectors: how many different ones it is worth, how alike those of a group are, and a plane to look at.
+"""Measures of a set of vectors: how many different ones it is worth, and a plane to look at.
 
 vendi(rows)                     ->  12.8: as diverse as so many texts that have nothing in common (Friedman & Dieng 2023)
-within(rows, groups)            ->  mean cosine of all pairs of each group, nan for a group of one
 plane(rows)                     ->  (n, 2) along the two directions in which they differ most
 
 These are sums of 64-bit floats and differ in the last digits between machines: round them where they are stored.
 """
-
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,20 +33,6 @@ def vendi(rows: Grid) -> float:
     values = np.linalg.eigvalsh((some @ some.T if some.shape[0] < some.shape[1] else some.T @ some) / len(some))
     shares = values[values > 1e-12]
     return float(np.exp(-(shares * np.log(shares)).sum()))
-
-
-def within(rows: Grid, groups: NDArray[Any]) -> NDArray[np.float64]:
-    """Mean cosine of the pairs of each group, in the order of np.unique(groups). A row of zeros has cosine 0 with all others.
-
-    The cosines of all pairs, each row with itself too, add up to the squared length of the sum of the unit rows.
-    """
-    _, counts = np.unique(groups, return_counts=True)
-    means = []
-    for mine in np.split(np.argsort(groups, kind="stable"), np.cumsum(counts)[:-1])[: len(counts)]:
-        units = _units(rows[mine])
-        total, pairs = units.sum(axis=0), len(mine) * (len(mine) - 1)
-        means.append(float(total @ total - units.any(axis=1).sum()) / pairs if pairs else float("nan"))
-    return np.array(means)
 
 
 def plane(rows: Grid) -> NDArray[np.float64]:

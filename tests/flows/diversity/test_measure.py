@@ -1,10 +1,10 @@
-"""Vendi score, similarity within groups, and the plane, each against its definition."""
+"""Vendi score and the plane, each against its definition."""
 
 import numpy as np
 import pytest
 
-from prefloom.flows.diversity.grid import cosines, on_grid
-from prefloom.flows.diversity.measure import plane, vendi, within
+from prefloom.flows.diversity.grid import on_grid
+from prefloom.flows.diversity.measure import plane, vendi
 
 
 def rows(count: int, dimension: int = 16, seed: int = 0) -> np.ndarray:
@@ -37,23 +37,6 @@ def test_vendi_of_rows_of_zeros_and_of_none() -> None:
 
 def test_vendi_of_very_many_is_that_of_a_part() -> None:
     assert vendi(on_grid(np.tile(np.eye(10), (2501, 1)))) == pytest.approx(10, rel=1e-3)
-
-
-def test_within_is_the_mean_of_all_pairs() -> None:
-    some, groups = on_grid(rows(30)), np.random.default_rng(1).permutation(["a", "b", "c"] * 9 + ["a", "b", "d"])
-    found = within(some, groups)
-    for value, group in zip(found[:3], "abc", strict=True):
-        mine = some[groups == group]
-        assert value == pytest.approx(cosines(mine, mine)[np.triu_indices(len(mine), 1)].mean(), abs=1e-5)
-    assert np.isnan(found[3])
-
-
-def test_within_identical_zero_and_none() -> None:
-    some = np.repeat(on_grid(rows(1)), 4, axis=0)
-    assert within(some, np.zeros(4)).tolist() == pytest.approx([1])
-    some[0] = 0
-    assert within(some, np.zeros(4)).tolist() == pytest.approx([0.5])  # three of six pairs
-    assert within(some[:0], np.zeros(0)).shape == (0,)
 
 
 def test_plane_shows_the_directions_in_which_rows_differ() -> None:
