@@ -28,7 +28,7 @@ class Comparison(Record):
     length_only: bool = Field(description="One answer begins with the whole of the other, so only length differs")
     inclusion: float = Field(description="Probability with which it was chosen among its prompt's pairs; 1 / inclusion is its weight")
     dominated: bool | None = Field(
-        default=None, description="The answers are far apart in general quality; null without a pilot that asked for it"
+        default=None, description="The judge finds the answers far apart in general quality; null without a pilot that asked"
     )
     disagreement: float | None = Field(default=None, description="Variance of people's log-odds about it, by the pilot; null without one")
     persona_ids: list[str] = Field(description="Personas that are asked about this comparison")

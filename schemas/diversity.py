@@ -16,7 +16,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from prefloom.schemas.section import Count, Section, Share
+from prefloom.schemas.section import Count, Distinct, Section, Share
 
 Target = dict[str, Annotated[dict[str, Share], Field(min_length=1)]]  # trait -> value -> share of the population
 
@@ -32,7 +32,7 @@ class DiversePersonas(Section):
 
     near_duplicate: float = Field(default=0.95, gt=0, le=1, description="Cosine from which a description repeats an earlier one")
     count: Count | None = Field(default=None, description="How many stay, balanced over traits, then farthest apart (default: all)")
-    strata: list[str] | None = Field(default=None, description="Traits to balance by (default: those of `target`, else all)")
+    strata: Distinct | None = Field(default=None, min_length=1, description="Traits to balance by (default: those of `target`, else all)")
     target: Target | None = Field(default=None, description="Trait -> value -> share of the population aimed at (default: equal shares)")
     path: str | None = Field(default=None, description="The same as a .csv, .jsonl or .parquet of trait, value, share; read into `target`")
 
@@ -41,7 +41,7 @@ class DiversePersonas(Section):
         if self.target is not None and self.path is not None:
             raise ValueError("target and path name the population twice; give one of them")
         if (self.target or self.path) and self.count is None:
-            raise ValueError("a population is aimed at by choosing: say with `count` how many personas stay")
+            raise ValueError("a population without a `count`, which says how many personas are chosen to be like it")
         if self.target and (odd := unlike_one(self.target)):
             raise ValueError(f"the shares of '{odd[0]}' in `target` sum to {odd[1]:.6g}, not to 1")
         if self.target and self.strata and (other := sorted(self.target.keys() - set(self.strata))):

@@ -18,8 +18,12 @@ class PilotPair(Record):
     second_id: str = Field(description="The other candidate")
     distance: float = Field(description="1 - cosine of the two answers' vectors")
     gap: float | None = Field(description="General quality of the first less that of the second, in log-odds; null if it was not asked for")
-    disagreement: float | None = Field(description="Variance of people's log-odds, noise taken off; null with fewer than two readers")
-    strength: float | None = Field(description="Mean square of people's log-odds about this pair; null if nobody read it")
+    disagreement: float | None = Field(
+        description="Variance of people's log-odds about this pair, noise removed; null if fewer than two read it"
+    )
+    strength: float | None = Field(
+        description="Mean square of people's log-odds about this pair, noise removed; null if fewer than two read it"
+    )
     persona_ids: list[str] = Field(description="Who read it in both orders")
     margins: list[float] = Field(description="Their mean log-odds for the first candidate, over both orders")
     biases: list[float] = Field(description="Their mean log-odds for whichever candidate was shown first")

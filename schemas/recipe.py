@@ -334,7 +334,7 @@ class Recipe(Section):
     def _vectors_exist(self) -> Self:
         for name in ("diversity", "pilot"):
             if getattr(self, name) is not None and self.embeddings is None:
-                raise ValueError(f"{name} goes by vectors: add embeddings: {{engine: sentence-transformers}}")
+                raise ValueError(f"{name} without vectors to go by: add embeddings: {{engine: sentence-transformers}}")
         return self
 
 

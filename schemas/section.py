@@ -17,7 +17,7 @@ from prefloom.schemas.errors import nearest
 class Section(BaseModel):
     """Base of every part of a recipe: strict about keys and types."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod

@@ -3,6 +3,7 @@
     nearest(placed.grid, 0.85)         ->  for every row its most alike earlier row below 0.85: first, second, cosine
     edge(frame, largest=True)          ->  the five rows of it with the largest cosines, no text in two of them
     removed(store, "prompts")          ->  the five near-duplicates of rejected/ that were the least alike: row_id, row, cosine, …
+    left_out(store, "prompts")         ->  the five others of rejected/ that were most like a row that stays: row_id, row, cosine, beside
 
 A rejected near-duplicate says in its `detail` how near it was: "cosine 0.9640 …".
 """
@@ -19,6 +20,7 @@ from prefloom.schemas.label import Rejected
 
 SHOWN = 5
 _BLOCK = 2048
+_LEFT_OUT = r"^cosine (-?\d\.\d+) .* with the nearest that was chosen, (\w+)$"
 _PAIR = {"first": pl.Int64, "second": pl.Int64, "cosine": pl.Float64}
 
 
@@ -57,6 +59,18 @@ def removed(store: Store, stage: str) -> pl.DataFrame:
         near = part.filter(pl.col("reason") == "near_duplicate").select("row_id", "duplicate_of", "row", cosine).drop_nulls()
         found.append(near.sort("cosine", "row_id").head(SHOWN))
     return pl.concat(found).sort("cosine", "row_id").head(SHOWN)
+
+
+def left_out(store: Store, stage: str) -> pl.DataFrame:
+    """row_id, row (JSON), cosine and `beside` (the chosen row nearest to it) of what a choice left out: no near-duplicates, but near."""
+    names = {"row_id": pl.String, "row": pl.String, "cosine": pl.Float64, "beside": pl.String}
+    near = pl.col("detail").str.extract(_LEFT_OUT, 1).cast(pl.Float64).alias("cosine")
+    found = [pl.DataFrame(schema=names)]
+    for name in store.list(f"rejected/{stage}-*.parquet"):
+        part = tables.read(store, name, Rejected, ["reason", "row_id", "row", "detail"]).filter(pl.col("reason") == "less_diverse")
+        part = part.select("row_id", "row", near, pl.col("detail").str.extract(_LEFT_OUT, 2).alias("beside")).drop_nulls()
+        found.append(part.sort("cosine", "row_id", descending=[True, False]).head(SHOWN))
+    return pl.concat(found).sort("cosine", "row_id", descending=[True, False]).head(SHOWN)
 
 
 def rejected_rows(store: Store, stage: str, ids: list[str]) -> pl.DataFrame:

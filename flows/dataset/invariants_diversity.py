@@ -71,4 +71,12 @@ def _near(grid: Grid, threshold: float) -> int:
 def _elsewhere(data: dict[str, pl.DataFrame]) -> int:
     homes = dict(data["candidates"].select("candidate_id", "prompt_id").iter_rows())
     repeats = data["rejected"].filter((pl.col("stage") == "candidates") & (pl.col("reason") == "near_duplicate"))
-    return sum(homes.get(first) != json.loads(row)["prompt_id"] for first, row in repeats.select("duplicate_of", "row").iter_rows())
+    return sum(homes.get(first, "") != _home(row) for first, row in repeats.select("duplicate_of", "row").iter_rows())
+
+
+def _home(row: str | None) -> str | None:
+    """The prompt that a rejected answer answers; None for a row that is not there or cannot be read."""
+    try:
+        return str(json.loads(row or "")["prompt_id"])
+    except (ValueError, KeyError, TypeError):
+        return None

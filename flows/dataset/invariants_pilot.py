@@ -8,11 +8,13 @@ import polars as pl
 
 from prefloom.flows.dataset.invariants import Check
 from prefloom.flows.diversity.grid import on_grid
+from prefloom.schemas.comparison import in_order_ab
 from prefloom.schemas.diversity import Pilot
 from prefloom.schemas.recipe import Recipe
+from prefloom.schemas.section import portable
 
 PAIR = ["prompt_id", "first_id", "second_id"]
-_INCLUSION = 1e-5  # inclusion stands on a grid of 1e-6, and distance and disagreement on one of 1e-4
+_INCLUSION = 1e-5  # inclusion has six digits, and distance and disagreement stand on a grid of 1e-4
 
 
 def pilot(data: dict[str, pl.DataFrame], recipe: Recipe) -> Check:
@@ -37,15 +39,39 @@ def pilot(data: dict[str, pl.DataFrame], recipe: Recipe) -> Check:
     even = all((rows[name].list.len() == read).all() for name in ("margins", "biases"))
     check.expect(even, "a pair has another number of margins or biases than readers")
     check.expect((rows["disagreement"].is_null() == (read < 2)).all(), "a disagreement is there without two readers, or is not with them")
-    most = pl.col("margins").list.var() + 1e-3
-    known = rows.drop_nulls("disagreement")
-    check.refuse(known, {"disagreements are below 0 or above the variance of margins": ~pl.col("disagreement").is_between(0, most)})
     check.expect((rows["strength"].is_null() == (read < 2)).all(), "a strength is there without two readers, or is not with them")
-    square = pl.col("margins").list.eval(pl.element() ** 2).list.mean() + 1e-3
-    check.refuse(known, {"strengths are below 0 or above the mean square of margins": ~pl.col("strength").is_between(0, square)})
+    check.expect((rows["persona_ids"].list.n_unique() == read).all(), "a pair has a reader twice")
+    if not check.problems:
+        _follow(check, rows)
+        _reread(check, rows, data["judgements"], portable(recipe.judgements.templates[0]))
     check.expect((rows["gap"].is_null() != recipe.pilot.rates).all(), "gaps are there that were not asked for, or are not that were")
     check.expect(_as_far(rows, data["embeddings"]), "a distance is not that of the vectors")
     return check
+
+
+def _follow(check: Check, rows: pl.DataFrame) -> None:
+    """Disagreement and strength follow from margins and biases: what biases vary by among the readers of a prompt's pairs is noise."""
+    several = pl.col("biases").list.len() > 1
+    squares = pl.when(several).then(pl.col("biases").list.var() * (pl.col("biases").list.len() - 1)).sum().over("prompt_id")
+    degrees = pl.when(several).then(pl.col("biases").list.len() - 1).sum().over("prompt_id")
+    noise = squares / degrees
+    for name, size in (
+        ("disagreement", pl.col("margins").list.var()),
+        ("strength", pl.col("margins").list.eval(pl.element() ** 2).list.mean()),
+    ):
+        away = (pl.col(name) - pl.max_horizontal(size - noise, 0.0)).abs() > 1e-3
+        check.refuse(rows.with_columns(away.alias("away")).drop_nulls(name), {f"pairs have a {name} that does not follow": pl.col("away")})
+
+
+def _reread(check: Check, rows: pl.DataFrame, judgements: pl.DataFrame, template: str) -> None:
+    """Where the same reading stands in both tables, it says the same."""
+    read = rows.select("comparison_id", pl.col("persona_ids").alias("persona_id"), "margins").explode("persona_id", "margins")
+    again = judgements.filter((pl.col("template") == template) & (pl.col("repeat") == 0))
+    margins = again.group_by("comparison_id", "persona_id").agg((in_order_ab().mean()).alias("margin"), pl.len().alias("orders"))
+    both = read.drop_nulls().join(margins.filter(pl.col("orders") == 2), on=["comparison_id", "persona_id"])
+    check.refuse(
+        both, {"readings of the pilot differ from the same ones in judgements": (pl.col("margins") - pl.col("margin")).abs() > 1e-3}
+    )
 
 
 def _as_far(rows: pl.DataFrame, embeddings: pl.DataFrame) -> bool:
@@ -82,14 +108,14 @@ def chosen(data: dict[str, pl.DataFrame], recipe: Recipe) -> Check:
             rows.join(pairs, on="prompt_id", how="left"),
             broken
             | {
-                "comparisons have another inclusion than the others of their prompt": (pl.col("inclusion") - due).abs() > _INCLUSION,
+                "comparisons have another inclusion than the others of their prompt": (pl.col("inclusion") - due).abs() > _INCLUSION * due,
                 "comparisons say what only a pilot can": pl.col("dominated").is_not_null() | pl.col("disagreement").is_not_null(),
             },
         )
         return check
     joined = rows.join(_due(data["pilot"], most, recipe.pilot), on=["comparison_id", *PAIR], how="left")
     limit = recipe.pilot.dominated
-    near = pl.any_horizontal((pl.col("inclusion") - pl.coalesce("due", due)).abs() <= _INCLUSION for due in ("due_high", "due_low"))
+    near = pl.any_horizontal((pl.col("inclusion") / pl.coalesce("due", due) - 1).abs() <= _INCLUSION for due in ("due_high", "due_low"))
     far = (pl.col("gap").abs() >= limit) if limit is not None else pl.lit(None, pl.Boolean)
     check.refuse(
         joined,

@@ -55,20 +55,22 @@ def validate(store: Store) -> list[Check]:
     if any(check.problems for check in checks):
         return checks
     data = {name: tables.read(store, f"{name}/*.parquet", record) for name, record in RECORDS.items() if name != "exports"}
+    placed = [vectors(data)] if recipe.embeddings else []
+    sound = placed and not placed[0].problems  # what goes by vectors can be looked at
     return [
         *checks,
         _ids(data),
         _links(data),
         _accounting(store, data, found, recipe),
         _splits(data, recipe),
-        *([pilot(data, recipe)] if recipe.pilot else []),
+        *placed,
+        *([pilot(data, recipe)] if recipe.pilot and sound else []),
         chosen(data, recipe),
         judgements(data, recipe),
         labels(data),
         preferences(data, recipe),
         exports(store, data, recipe),
-        *([vectors(data)] if recipe.embeddings else []),
-        *([diversity(data, recipe.diversity)] if recipe.diversity else []),
+        *([diversity(data, recipe.diversity)] if recipe.diversity and sound else []),
     ]
 
 

@@ -111,6 +111,11 @@ def _edge(store: Store, recipe: Recipe, data: statistics.Dataset, name: str, pla
         side = pairs.filter((pl.col("cosine") >= limit) == above) if name == "candidates" else edges.nearest(placed.grid, limit, above)
         near = edges.edge(side, largest=not above)
         rows = [(row["cosine"], *(placed.rows.row(row[key], named=True) for key in ("first", "second"))) for row in near.to_dicts()]
+        if not above:  # what a choice left out was nearer to what stays than that is to each other
+            known = {row[IDS[name]]: row for row in placed.rows.to_dicts()}
+            out = [row for row in edges.left_out(store, name).to_dicts() if row["beside"] in known and row["cosine"] < limit]
+            rows += [(row["cosine"], known[row["beside"]], orjson.loads(row["row"])) for row in out]
+            rows = sorted(rows, key=lambda row: -row[0])[: edges.SHOWN]
         return [_pair(data, *row) for row in rows]
 
     over = _removed(store, data, name) if wanted else stayed(above=True)
@@ -170,6 +175,10 @@ def _traits(store: Store, data: statistics.Dataset, recipe: Recipe, personas: Pl
         mine = known.filter(pl.col("name") == row["trait"]).unique("persona_id", keep="first")
         row["of"] = personas.rows.join(mine, on="persona_id", how="left", maintain_order="left")["value"]
         row["explained"] = similarity.explained(personas.grid, row["of"])
+    wanted = recipe.diversity and recipe.diversity.personas
+    named = wanted and (wanted.strata or [*(wanted.target or {})])
+    for row in rows:
+        row["aimed"] = not named or row["trait"] in named
     return sorted(rows, key=lambda row: (-np.nan_to_num(row["explained"], nan=-1.0), row["trait"]))
 
 
@@ -178,6 +187,6 @@ def _chosen(store: Store) -> Part | None:
     found = choices.chosen(store)
     if found is None:
         return None
-    figure = drawn.chosen(found.of_all, found.of_chosen, "expected disagreement of two people") if len(found.of_all) else ""
+    figure = drawn.chosen(found.of_all, found.of_chosen, "variance of people's log-odds about a pair") if len(found.of_all) else ""
     means = [float(values.mean()) if len(values) else float("nan") for values in (found.of_all, found.of_chosen)]
     return found._asdict() | {"figure": _svg(figure), "means": means}

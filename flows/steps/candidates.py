@@ -177,7 +177,9 @@ def imported(
     kept, rejected = sift([(answer, None) for answer in linked], recipe, encoder)
     sieve = Sieve("candidates")
     for stranger in strangers:
-        sieve.reject(stranger, stranger.candidate_id, "unknown_prompt", left.get(stranger.prompt_id, "its prompt is not in this dataset"))
+        why = left.get(stranger.prompt_id)
+        reason, detail = ("prompt_left_out", why) if why else ("unknown_prompt", "its prompt is not in this dataset")
+        sieve.reject(stranger, stranger.candidate_id, reason, detail)
     return kept, pl.concat([rejected, sieve.rejected()])
 
 

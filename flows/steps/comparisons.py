@@ -102,7 +102,7 @@ def choose(
                     second_id=second,
                     order="ab",
                     length_only=length_only(texts[first], texts[second]),
-                    inclusion=min(round(chance, 6), 1.0),
+                    inclusion=float(f"{min(chance, 1.0):.6g}"),
                     dominated=_is_dominated(recipe, found),
                     disagreement=found.disagreement if found else None,
                     persona_ids=[ids[i] for i in np.flatnonzero(picked[:, place])],

@@ -15,7 +15,7 @@ from prefloom.flows.steps.embeddings import vectors_of
 from prefloom.flows.steps.selection import Encoder, called
 from prefloom.schemas.embedder import LocalEmbedder
 
-TRIED = 2048  # texts of a table that are embedded for a plan at most: some seconds
+TRIED = 512  # texts of a table that are embedded for a plan at most: some seconds
 
 
 def peek(run: Run, table: str, notes: dict[str, str]) -> Encoder | None:

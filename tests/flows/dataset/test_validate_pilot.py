@@ -42,7 +42,7 @@ def copied(piloted: Path, tmp_path: Path) -> Path:
 def test_a_dataset_with_a_pilot_is_valid(piloted: Path) -> None:
     assert problems(piloted) == {}
     names = [check.name for check in validate(Store(str(piloted)))]
-    assert names[4:8] == ["accounting", "splits", "pilot", "chosen"]
+    assert names[4:9] == ["accounting", "splits", "embeddings", "pilot", "chosen"]
     assert "pilot" in manifest.load(Store(str(piloted))).stages
 
 
@@ -58,12 +58,16 @@ def test_a_dataset_with_a_pilot_is_valid(piloted: Path) -> None:
         ("comparisons", lambda f: f.slice(1), "chosen", "more or fewer comparisons"),
         ("pilot", lambda f: f.slice(1), "pilot", "of the answers that were kept"),
         ("pilot", first_row("distance", pl.col("distance") + 0.01), "pilot", "not that of the vectors"),
-        ("pilot", first_row("disagreement", pl.lit(99.0)), "pilot", "above the variance"),
-        ("pilot", first_row("strength", pl.lit(99.0)), "pilot", "above the mean square"),
+        ("pilot", first_row("disagreement", pl.lit(99.0)), "pilot", "a disagreement that does not follow"),
+        ("pilot", first_row("strength", pl.lit(99.0)), "pilot", "a strength that does not follow"),
         ("pilot", first_row("strength", pl.lit(None)), "pilot", "a strength is there"),
         ("pilot", first_row("gap", pl.lit(None)), "pilot", "gaps are there"),
         ("pilot", first_row("margins", pl.lit([1.0])), "pilot", "another number of margins"),
         ("pilot", first_row("persona_ids", pl.lit(["ffffffffffffffff"] * 4)), "pilot", "not of the training split"),
+        ("pilot", first_row("persona_ids", pl.col("persona_ids").list.gather([0, 1, 2, 0])), "pilot", "twice"),
+        ("embeddings", first_row("vector", pl.col("vector").list.head(3)), "embeddings", "differ in length"),
+        ("pilot", lambda f: f.with_columns(margins=pl.col("margins").list.eval(-pl.element())), "pilot", "differ from the same ones"),
+        ("pilot", lambda f: f.with_columns(biases=pl.col("biases").list.eval(pl.element() * 9)), "pilot", "that does not follow"),
         ("pilot", first_row("persona_ids", pl.concat_list("persona_ids", "persona_ids")), "pilot", "more than 4 readers"),
     ],
 )  # fmt: skip
