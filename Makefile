@@ -22,11 +22,11 @@ types: .venv/installed
 	@mkdir -p .links/prefloom && for folder in data flows prompts schemas; do ln -sfn ../../$$folder .links/prefloom/$$folder; done
 	$(BIN)/mypy -p prefloom
 
-# Killing builds takes minutes of waiting, so it runs beside all the others.
+# Tests mostly wait, so two runs of about the same length go side by side.
 unit: .venv/installed
-	@$(BIN)/python -m pytest tests/kill & killing=$$!; \
-	$(BIN)/python -m pytest --ignore tests/kill; failed=$$?; \
-	wait $$killing && exit $$failed
+	@$(BIN)/python -m pytest tests/kill tests/flows/steps & beside=$$!; \
+	$(BIN)/python -m pytest --ignore tests/kill --ignore tests/flows/steps; failed=$$?; \
+	wait $$beside && exit $$failed
 
 test-vllm: .venv/installed vllm
 	PREFLOOM_TEST_VLLM=$(VLLM) $(BIN)/python -m pytest -m vllm tests/vllm

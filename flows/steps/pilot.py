@@ -61,7 +61,7 @@ def look_ahead(job: ShardJob) -> ShardReport:
     run, recipe = job.run, job.run.resolved.recipe
     candidates = tables.read(run.store, job.part("candidates"), Candidate)
     ids, vectors = of_run(run.store, "candidates", job.part("embeddings"))
-    grouped = answers_of(candidates, ids)
+    grid, grouped = on_grid(vectors), answers_of(candidates, ids)
     people = tables.read(run.store, "personas/part-*.parquet", Persona, ["persona_id", "description", "split"])
     texts = dict(candidates.select("candidate_id", "text").iter_rows())
     prompts = dict(tables.read(run.store, job.part("prompts"), Prompt, ["prompt_id", "text"]).iter_rows())
@@ -71,7 +71,7 @@ def look_ahead(job: ShardJob) -> ShardReport:
     rejected: list[Rejected] = []
     considered = len(texts)
     if not (recipe.pilot and (recipe.pilot.rates or recipe.pilot.personas)):
-        pairs, rejected = look(recipe, grouped, on_grid(vectors), train, lambda _: [])
+        pairs, rejected = look(recipe, grouped, grid, train, lambda _: [])
     else:
         engine = open_engine(run, recipe.judgements.model)
         request = asker(recipe, engine.votes, dict(people.select("persona_id", "description").iter_rows()), prompts, texts)
@@ -88,7 +88,7 @@ def look_ahead(job: ShardJob) -> ShardReport:
                 return found
 
             for some in _batches(recipe, grouped, len(train)):
-                rows, refused = look(recipe, some, on_grid(vectors), train, ask)
+                rows, refused = look(recipe, some, grid, train, ask)
                 pairs += rows
                 rejected += refused
                 meter.sorted_out(considered - len(rejected), len(rejected))
