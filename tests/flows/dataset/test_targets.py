@@ -70,7 +70,7 @@ def test_mistakes_in_the_table_are_named(tmp_path: Path, table: str, words: str)
         ("{count: 1, target: {age: {young: 0.25, old: 0.7}}}", r"the shares of 'age' in `target` sum to 0\.95, not to 1"),
         ("{count: 1, target: {age: {young: -1.0}}}", r"diversity\.personas\.target\.age\.young: found -1\.0"),
         ("{count: 1, target: {age: {young: 1}}, path: census.csv}", "name the population twice"),
-        ("{target: {age: {young: 1}}}", "say with `count` how many personas stay"),
+        ("{target: {age: {young: 1}}}", "a population without a `count`"),
         ("{count: 1, strata: [work], target: {age: {young: 1}}}", "'age', which is not among the `strata`"),
         ("{count: 1, strata: [work], path: census.csv}", "'age', which is not among the `strata`"),
         ("{count: 1, path: nowhere.csv}", r"nowhere\.csv: no such file"),
