@@ -24,8 +24,8 @@ types: .venv/installed
 
 # Tests mostly wait, so two runs of about the same length go side by side.
 unit: .venv/installed
-	@$(BIN)/python -m pytest tests/kill tests/flows/steps & beside=$$!; \
-	$(BIN)/python -m pytest --ignore tests/kill --ignore tests/flows/steps; failed=$$?; \
+	@$(BIN)/python -m pytest tests/kill tests/flows/steps tests/flows/report & beside=$$!; \
+	$(BIN)/python -m pytest --ignore tests/kill --ignore tests/flows/steps --ignore tests/flows/report; failed=$$?; \
 	wait $$beside && exit $$failed
 
 test-vllm: .venv/installed vllm
