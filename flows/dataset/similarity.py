@@ -171,7 +171,7 @@ def flat(grid: Grid) -> tuple[Floats, tuple[float, float]]:
     """((n, 2) principal components, share of all spread along each); shares of 0 where there is no plane."""
     points = plane(grid)
     total = float(((grid - grid.mean(axis=0)) ** 2).sum()) / SCALE**2 if len(grid) > 2 else 0.0
-    if points.shape[1] < 2 or not total:
+    if not total:
         return points, (0.0, 0.0)
     first, second = (float(share) for share in (points**2).sum(axis=0) / total)
     return points, (first, second)

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import polars as pl
 
 from prefloom.flows.dataset import inputs, tables
+from prefloom.flows.dataset.coverage import LEFT_OUT
 from prefloom.flows.dataset.shards import ShardJob, ShardReport
 from prefloom.flows.diversity.grid import on_grid
 from prefloom.flows.engines import open_engine
@@ -34,8 +35,6 @@ from prefloom.schemas.label import Rejected
 from prefloom.schemas.models import EndpointModel, SocietyModel
 from prefloom.schemas.prompt import Prompt
 from prefloom.schemas.recipe import CandidateChecks, FileCandidates, ModelCandidates, Recipe, Resolved
-
-_LEFT_OUT = ["near_duplicate", "less_diverse"]  # what diversity costs a prompt
 
 
 def generate_candidates(job: ShardJob) -> ShardReport:
@@ -190,7 +189,7 @@ def _named_prompts(prompts: pl.DataFrame, repeated: pl.DataFrame) -> dict[str, s
     prompt itself, which is not in the dataset: an answer to it is no answer to the one that stayed.
     """
     named = dict(prompts.select("source_id", "prompt_id").drop_nulls().iter_rows())
-    for row in repeated.filter(pl.col("reason").is_in(["duplicate", *_LEFT_OUT])).iter_rows(named=True):
+    for row in repeated.filter(pl.col("reason").is_in(["duplicate", *LEFT_OUT])).iter_rows(named=True):
         if (source_id := json.loads(row["row"])["source_id"]) is not None:
             named.setdefault(source_id, row["duplicate_of"] if row["reason"] == "duplicate" else row["row_id"])
     return named
@@ -198,7 +197,7 @@ def _named_prompts(prompts: pl.DataFrame, repeated: pl.DataFrame) -> dict[str, s
 
 def _left_out(repeated: pl.DataFrame) -> dict[str, str]:
     """prompt_id -> why it is not in the dataset, for an answer that names it."""
-    gone = repeated.filter(pl.col("reason").is_in(_LEFT_OUT)).select("row_id", "reason", "detail")
+    gone = repeated.filter(pl.col("reason").is_in(LEFT_OUT)).select("row_id", "reason", "detail")
     return {row_id: f"its prompt was left out: {reason}, {detail}" for row_id, reason, detail in gone.iter_rows()}
 
 

@@ -30,6 +30,7 @@ from prefloom.flows.diversity.spread import spread
 from prefloom.flows.engines import open_engine
 from prefloom.flows.engines.asking import Meter, asking
 from prefloom.flows.steps.judgements import CHUNK, NOBODY, Read, Reading, asker, failure, read_all, readings_of
+from prefloom.flows.steps.selection import stratify
 from prefloom.schemas.candidate import Candidate
 from prefloom.schemas.comparison import ORDERS, Comparison
 from prefloom.schemas.ids import content_id, draw, keys
@@ -228,10 +229,7 @@ def _farthest(
     if quality:
         order.insert(0, order.pop(int(np.argmax([quality[answer.candidate_id] for answer in order]))))
     rows = vectors[[answer.place for answer in order]]
-    traits = [[answer.model for answer in order], [answer.view or "" for answer in order]]
-    values = [sorted(set(trait)) for trait in traits]
-    codes = np.array([[known.index(value) for value in trait] for trait, known in zip(traits, values, strict=True)]).T
-    chosen = spread(rows, keep, codes, [[1 / len(known)] * len(known) for known in values])
+    chosen = spread(rows, keep, *stratify([{"model": answer.model, "view": answer.view or ""} for answer in order], None, None, "pilot"))
     near = cosines(rows, rows[chosen])
     nearest = [(float(row.max()), order[chosen[int(row.argmax())]].candidate_id) for row in near]
     alike = [
