@@ -11,18 +11,28 @@
 `python -m prefloom.schemas.recipe > data/recipes/recipe.schema.json` writes the JSON Schema that editors read.
 """
 
-import math
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from prefloom.schemas.checks import Checks, Comparisons, Judgements
 from prefloom.schemas.diversity import Diversity, Pilot
 from prefloom.schemas.embedder import SERVING, Embedder
 from prefloom.schemas.errors import nearest
 from prefloom.schemas.ids import content_hash
 from prefloom.schemas.models import EndpointModel, SocietyModel
-from prefloom.schemas.section import Count, Distinct, Money, Section, Share, portable
+from prefloom.schemas.section import Money, Section, Share, portable
 from prefloom.schemas.serving import Server
+from prefloom.schemas.sources import (
+    FileCandidates,
+    FilePersonas,
+    FilePrompts,
+    GridPersonas,
+    ModelCandidates,
+    SeedPrompts,
+    SocietyPersonas,
+    TemplatePersonas,
+)
 
 FINGERPRINT_VERSION = 1
 
@@ -42,173 +52,6 @@ REPLACED: dict[str, str] = {
 }
 OPTIONAL = ("embeddings", "diversity", "pilot")  # sections whose absence leaves the fingerprint as it was before there were any
 OPAQUE = ("models", "values", "fields", "target")  # keys below these are the user's own words: a model may be called `path`
-_COMBINATIONS = 1_000_000  # personas that one template may stand for
-
-
-class GridPersonas(Section):
-    """Personas from a grid of traits: every trait balanced, combinations distinct."""
-
-    source: Literal["grid"] = Field(description="Says which kind of source this is")
-    count: Count = Field(description="How many personas; raising it keeps those already there")
-    path: str | None = Field(default=None, description="YAML of traits -> values -> wordings (default: the shipped seeds)")
-    template: str = Field(default="persona/describe", description="Template that turns traits into a description")
-
-
-class TemplatePersonas(Section):
-    """One persona for every combination of the values."""
-
-    source: Literal["template"] = Field(description="Says which kind of source this is")
-    text: str = Field(description="Description with {{ variables }}")
-    values: dict[str, Annotated[list[str], Field(min_length=1)]] = Field(description="Variable -> its values")
-
-    @model_validator(mode="after")
-    def _not_too_many(self) -> Self:
-        if (count := math.prod(map(len, self.values.values()))) > _COMBINATIONS:
-            raise ValueError(f"{count:,} combinations of values, more than {_COMBINATIONS:,}")
-        return self
-
-
-class PersonaFields(Section):
-    """Which columns of the file mean what."""
-
-    description: str = Field(default="description", description="Column of what a judge reads about the persona")
-    id: str | None = Field(default=None, description="Column of your own id, kept as source_id")
-    traits: list[str] = Field(
-        default=[], exclude_if=lambda names: not names, description="Columns that are traits: its name, and the value of the cell"
-    )
-
-
-class FilePersonas(Section):
-    """Personas from a .jsonl, .csv or .parquet file."""
-
-    source: Literal["file"] = Field(description="Says which kind of source this is")
-    path: str = Field(description="A .jsonl, .csv or .parquet file, relative to the recipe")
-    count: Count | None = Field(default=None, description="How many of the distinct ones, chosen by hash (default: all)")
-    fields: PersonaFields = PersonaFields()
-
-
-class SocietyPersonas(Section):
-    """People with planted tastes, so that every label can be checked against the truth."""
-
-    source: Literal["society"] = Field(description="Says which kind of source this is")
-    count: Count = Field(description="How many people; raising it keeps those already there")
-    preset: Literal["fspo-like", "personalllm-like"] = Field(
-        default="fspo-like", description="Tastes without anything in common, or with a common share of .6 (data/society/people.yaml)"
-    )
-    stated: Share = Field(default=0.7, description="Share of a person's tastes that the description tells, strongest first")
-    wording: Literal["levels", "exact"] = Field(
-        default="levels", description="Tastes in words of five strengths, or every weight as a number"
-    )
-    common: Share | None = Field(default=None, description="Share of the variance of tastes that all have alike (default: the preset's)")
-    between: Share | None = Field(default=None, description="Share of the rest that a camp has alike (default: the preset's)")
-    clusters: int | None = Field(default=None, ge=1, le=1000, description="Camps (default: the preset's)")
-    bends: Share | None = Field(default=None, description="Share of utility that is not linear in the properties (default: the preset's)")
-    hidden: Share | None = Field(default=None, description="Share of utility that no property tells (default: the preset's)")
-
-
-class SeedPrompts(Section):
-    """Prompts that ship with prefloom."""
-
-    source: Literal["seeds"] = Field(description="Says which kind of source this is")
-    path: str | None = Field(default=None, description="JSONL of text and domain (default: the shipped seeds)")
-    count: Count | None = Field(default=None, description="How many of the distinct ones, chosen by hash (default: all)")
-
-
-class PromptFields(Section):
-    """Which columns of the file mean what."""
-
-    text: str = Field(default="text", description="Column of the task")
-    id: str | None = Field(default=None, description="Column of your own id, by which answers may name their prompt")
-    domain: str | None = Field(default=None, description="Column of a topic, for tables and figures")
-
-
-class FilePrompts(Section):
-    """Prompts from a .jsonl, .csv or .parquet file."""
-
-    source: Literal["file"] = Field(description="Says which kind of source this is")
-    path: str = Field(description="A .jsonl, .csv or .parquet file, relative to the recipe")
-    count: Count | None = Field(default=None, description="How many of the distinct ones, chosen by hash (default: all)")
-    fields: PromptFields = PromptFields()
-
-
-class ModelCandidates(Section):
-    """Answers written by models: every model, in every view, `samples` times."""
-
-    source: Literal["models"] = Field(description="Says which kind of source this is")
-    models: Distinct = Field(min_length=1, description="Names from `models`")
-    views: list[str | None] = Field(default=[None], min_length=1, description="Viewpoints or styles asked for; null asks for none")
-    samples: int = Field(default=1, ge=1, le=1000, description="Answers of each model in each view")
-    temperature: float = Field(default=0.9, ge=0, le=5, description="Sampling temperature")
-    max_tokens: Count = Field(default=512, description="Longest answer, in tokens of the model")
-    template: str = Field(default="candidate/answer", description="Template that puts the task to a model")
-
-
-class CandidateFields(Section):
-    """Which columns of the file mean what; a row names its prompt by `prompt_id` or by its `prompt` text."""
-
-    text: str = Field(default="text", description="Column of the answer")
-    model: str | None = Field(default="model", description="Column of the name of who wrote it (null: unknown)")
-    prompt_id: str | None = Field(default=None, description="Column of the prompt's id, as in `prompts.fields.id`")
-    prompt: str | None = Field(default=None, description="Column of the prompt's whole text")
-
-    @model_validator(mode="after")
-    def _one_link(self) -> Self:
-        if (self.prompt_id is None) == (self.prompt is None):
-            raise ValueError("name exactly one of prompt_id and prompt, the column that links an answer to its prompt")
-        return self
-
-
-class FileCandidates(Section):
-    """Answers that already exist, from a .jsonl, .csv or .parquet file."""
-
-    source: Literal["file"] = Field(description="Says which kind of source this is")
-    path: str = Field(description="A .jsonl, .csv or .parquet file, relative to the recipe")
-    fields: CandidateFields
-
-
-class Comparisons(Section):
-    """Which two candidates are compared, and who is asked."""
-
-    per_prompt: Count = Field(default=3, description="Unordered pairs of candidates taken from each prompt")
-    prompts_per_persona: Count | None = Field(default=None, description="Prompts each persona is asked about (default: all)")
-    per_persona_prompt: Count = Field(default=1, description="Comparisons of one prompt that a persona is asked")
-
-    @model_validator(mode="after")
-    def _no_more_than_there_are(self) -> Self:
-        if self.per_persona_prompt > self.per_prompt:
-            raise ValueError(f"per_persona_prompt {self.per_persona_prompt} is more than per_prompt {self.per_prompt}")
-        return self
-
-
-class Judgements(Section):
-    """Who decides, and from which words."""
-
-    model: str = Field(description="Name from `models`")
-    templates: Distinct = Field(default=["judge/pairwise"], min_length=1, description="Each is read in both orders")
-
-
-class CandidateChecks(Section):
-    """What makes an answer unfit to be compared (empty answers and duplicates always are)."""
-
-    refused: bool = Field(default=True, description="Reject answers that decline")
-    truncated: bool = Field(default=True, description="Reject answers that were cut off")
-    min_latin_share: Share = Field(default=0.5, description="Letters in Latin script; 0 admits every language")
-
-
-class LabelChecks(Section):
-    """What a label must be to become a preference."""
-
-    min_mass: Share = Field(default=0.5, description="Probability the judge must have given to the two letters")
-    min_margin: float = Field(default=0.2, ge=0, le=100, description="Smallest |margin| in log-odds")
-    min_consistency: Share = Field(default=1.0, description="Share of templates whose two orders agree")
-    length_only: bool = Field(default=True, description="Reject comparisons whose answers differ in length alone")
-
-
-class Checks(Section):
-    """All checks, in the order they run."""
-
-    candidates: CandidateChecks = CandidateChecks()
-    labels: LabelChecks = LabelChecks()
 
 
 class Splits(Section):

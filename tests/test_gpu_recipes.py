@@ -10,7 +10,7 @@ from prefloom.flows.dataset.run import Run
 from prefloom.flows.steps.forecast import forecast, report
 from prefloom.flows.steps.forecast_text import text
 from prefloom.flows.steps.freshness import materials
-from prefloom.schemas.recipe import ModelCandidates
+from prefloom.schemas.sources import ModelCandidates
 
 PAGE = (Path(__file__).parents[1] / "docs/gpus.md").read_text()
 RECIPES = ("gpu_24gb", "gpu_80gb", "api_ensemble")

@@ -18,7 +18,8 @@ from prefloom.flows.dataset.store import Store
 from prefloom.schemas.errors import InputError
 from prefloom.schemas.ids import content_hash
 from prefloom.schemas.manifest import FileEntry, StageEntry
-from prefloom.schemas.recipe import GridPersonas, ModelCandidates, Recipe, Resolved, SocietyPersonas
+from prefloom.schemas.recipe import Recipe, Resolved
+from prefloom.schemas.sources import GridPersonas, ModelCandidates, SocietyPersonas
 
 MANIFEST = "manifest.json"
 GENERIC = "judge/generic"  # what a judge is asked about people in general

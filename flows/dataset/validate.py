@@ -24,8 +24,9 @@ from prefloom.schemas.manifest import Manifest
 from prefloom.schemas.persona import Persona
 from prefloom.schemas.pilot import PilotPair
 from prefloom.schemas.prompt import Prompt
-from prefloom.schemas.recipe import ModelCandidates, Recipe, fingerprint
+from prefloom.schemas.recipe import Recipe, fingerprint
 from prefloom.schemas.record import Record
+from prefloom.schemas.sources import ModelCandidates
 from prefloom.schemas.splits import cells, split_of
 from prefloom.schemas.texts import short
 

@@ -14,7 +14,8 @@ from prefloom.flows.dataset.run import Run
 from prefloom.flows.engines.protocol import Engine
 from prefloom.schemas.models import EndpointModel, SocietyModel
 from prefloom.schemas.probe import Probe
-from prefloom.schemas.recipe import Recipe, SocietyPersonas
+from prefloom.schemas.recipe import Recipe
+from prefloom.schemas.sources import SocietyPersonas
 from prefloom.schemas.usage import Prefill
 
 

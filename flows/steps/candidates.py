@@ -29,12 +29,14 @@ from prefloom.flows.steps.selection import Encoder, apart, encoder_of
 from prefloom.flows.steps.texts import Sieve, is_refusal, latin_share
 from prefloom.prompts import expect_inputs
 from prefloom.schemas.candidate import Candidate
+from prefloom.schemas.checks import CandidateChecks
 from prefloom.schemas.errors import InputError
 from prefloom.schemas.ids import content_id
 from prefloom.schemas.label import Rejected
 from prefloom.schemas.models import EndpointModel, SocietyModel
 from prefloom.schemas.prompt import Prompt
-from prefloom.schemas.recipe import CandidateChecks, FileCandidates, ModelCandidates, Recipe, Resolved
+from prefloom.schemas.recipe import Recipe, Resolved
+from prefloom.schemas.sources import FileCandidates, ModelCandidates
 
 
 def generate_candidates(job: ShardJob) -> ShardReport:

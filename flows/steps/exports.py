@@ -8,11 +8,11 @@ exports/trl/<split>/part-00000.parquet    conversational, explicit prompt, as TR
 import polars as pl
 
 from prefloom.flows.dataset import tables
+from prefloom.flows.dataset.described import descriptions
 from prefloom.flows.dataset.shards import ShardJob, ShardReport
 from prefloom.prompts import expect_inputs
 from prefloom.schemas.candidate import Candidate
 from prefloom.schemas.label import Preference, TrlExample
-from prefloom.schemas.persona import Persona
 from prefloom.schemas.prompt import Prompt
 from prefloom.schemas.splits import SPLITS
 
@@ -25,7 +25,7 @@ def export_preferences(job: ShardJob) -> ShardReport:
     preferences = tables.read(store, job.part("preferences"), Preference)
     answers = tables.read(store, "candidates/part-*.parquet", Candidate, ["candidate_id", "text"])
     prompts = tables.read(store, "prompts/part-*.parquet", Prompt, ["prompt_id", "text"])
-    system = opening(tables.read(store, "personas/part-*.parquet", Persona, ["persona_id", "description"]), settings.persona)
+    system = opening(descriptions(store), settings.persona)
     examples = conversations(preferences, answers, prompts, system)
     for split in SPLITS:
         rows = examples.filter(pl.col("split") == split)

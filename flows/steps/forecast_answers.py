@@ -22,7 +22,8 @@ from prefloom.flows.steps.candidates import Task, candidate, imported, requests_
 from prefloom.flows.steps.selection import Encoder
 from prefloom.schemas.candidate import Candidate
 from prefloom.schemas.label import Rejected
-from prefloom.schemas.recipe import ModelCandidates, Rate
+from prefloom.schemas.recipe import Rate
+from prefloom.schemas.sources import ModelCandidates
 from prefloom.schemas.usage import Usage, Usages
 
 REHEARSED = 512  # answers of free engines that are tried out at most, all of them for whole prompts

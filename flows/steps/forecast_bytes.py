@@ -24,9 +24,9 @@ from prefloom.flows.steps.forecast_answers import Answers
 from prefloom.flows.steps.forecast_rows import Drawn
 from prefloom.flows.steps.preferences import verdicts
 from prefloom.schemas.candidate import Candidate
+from prefloom.schemas.checks import LabelChecks
 from prefloom.schemas.ids import shard_of
 from prefloom.schemas.label import Judgement, Label, Preference, Rejected, TrlExample
-from prefloom.schemas.recipe import LabelChecks
 from prefloom.schemas.record import Record
 
 MOST_PARTS = 4  # parts that are written to judge a table by,

@@ -16,8 +16,9 @@ from prefloom.flows.steps.judgements import INPUTS
 from prefloom.prompts import expect_inputs, load
 from prefloom.schemas.errors import InputError
 from prefloom.schemas.manifest import StageEntry
-from prefloom.schemas.recipe import FileCandidates, FilePersonas, FilePrompts, ModelCandidates, Resolved
+from prefloom.schemas.recipe import Resolved
 from prefloom.schemas.section import portable
+from prefloom.schemas.sources import FileCandidates, FilePersonas, FilePrompts, ModelCandidates
 
 
 @dataclass(frozen=True)

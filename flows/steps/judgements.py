@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import polars as pl
 
 from prefloom.flows.dataset import tables
+from prefloom.flows.dataset.described import descriptions
 from prefloom.flows.dataset.shards import ShardJob, ShardReport
 from prefloom.flows.dataset.stages import GENERIC
 from prefloom.flows.engines import open_engine
@@ -21,7 +22,6 @@ from prefloom.prompts import expect_inputs
 from prefloom.schemas.candidate import Candidate
 from prefloom.schemas.comparison import Comparison
 from prefloom.schemas.label import Judgement, Rejected
-from prefloom.schemas.persona import Persona
 from prefloom.schemas.prompt import Prompt
 from prefloom.schemas.recipe import Recipe
 from prefloom.schemas.section import portable
@@ -45,11 +45,10 @@ def judge_comparisons(job: ShardJob) -> ShardReport:
     comparisons = [Comparison.model_construct(None, **row) for row in rows]
     prompts = _column(tables.read(run.store, job.part("prompts"), Prompt, ["prompt_id", "text"]))
     answers = _column(tables.read(run.store, job.part("candidates"), Candidate, ["candidate_id", "text"]))
-    personas = _column(tables.read(run.store, "personas/part-*.parquet", Persona, ["persona_id", "description"]))
     judgements: list[tuple[str, str, str, str, str, int, str, float, float]] = []
     failures: list[Rejected] = []
     engine = open_engine(run, recipe.judgements.model)
-    request = asker(recipe, engine.votes, personas, prompts, answers)
+    request = asker(recipe, engine.votes, _column(descriptions(run.store)), prompts, answers)
     plan = readings_of(comparisons, recipe.judgements.templates)
     meter = Meter(job, planned=2 * len(recipe.judgements.templates) * sum(len(comparison.persona_ids) for comparison in comparisons))
     with asking(engine, run, list(prompts)) as session:

@@ -26,7 +26,8 @@ from prefloom.schemas.diversity import DiversePersonas
 from prefloom.schemas.errors import InputError
 from prefloom.schemas.ids import content_id, draw, draw_one
 from prefloom.schemas.persona import Persona, Trait
-from prefloom.schemas.recipe import FilePersonas, GridPersonas, Recipe, Resolved, SocietyPersonas, TemplatePersonas
+from prefloom.schemas.recipe import Recipe, Resolved
+from prefloom.schemas.sources import FilePersonas, GridPersonas, SocietyPersonas, TemplatePersonas
 from prefloom.schemas.splits import split_of
 from prefloom.schemas.texts import is_blank
 

@@ -10,9 +10,9 @@ import polars as pl
 
 from prefloom.flows.dataset import tables
 from prefloom.flows.dataset.shards import ShardJob, ShardReport
+from prefloom.schemas.checks import LabelChecks
 from prefloom.schemas.comparison import Comparison
 from prefloom.schemas.label import Label, Preference, Rejected
-from prefloom.schemas.recipe import LabelChecks
 
 
 def check_labels(job: ShardJob) -> ShardReport:

@@ -17,7 +17,8 @@ from prefloom.flows.steps.selection import Encoder, Strata, diverse, encoder_of,
 from prefloom.flows.steps.texts import Sieve, draw_distinct, expect_one_meaning
 from prefloom.schemas.ids import content_id
 from prefloom.schemas.prompt import Prompt
-from prefloom.schemas.recipe import FilePrompts, PromptFields, Resolved, SeedPrompts
+from prefloom.schemas.recipe import Resolved
+from prefloom.schemas.sources import FilePrompts, PromptFields, SeedPrompts
 from prefloom.schemas.splits import split_of
 
 

@@ -19,7 +19,7 @@ from prefloom.flows.engines.society import people, utility
 from prefloom.flows.engines.society.chance import Floats
 from prefloom.schemas.errors import InputError
 from prefloom.schemas.ids import content_hash, content_id
-from prefloom.schemas.recipe import SocietyPersonas
+from prefloom.schemas.sources import SocietyPersonas
 from prefloom.schemas.truth import PlantedPerson
 
 TABLE = "people.parquet"

@@ -7,8 +7,8 @@ import pytest
 
 from prefloom.flows.steps.labels import label
 from prefloom.flows.steps.preferences import reason
+from prefloom.schemas.checks import LabelChecks
 from prefloom.schemas.label import Judgement
-from prefloom.schemas.recipe import LabelChecks
 from tests.helpers import run_stage, table
 
 
