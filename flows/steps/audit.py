@@ -41,10 +41,15 @@ def audit(run: Run, gold: Path | None = None) -> dict[str, Any]:
     return audits.write(run.store, measured, figures)
 
 
+def truth_of(run: Run) -> Truth:
+    """The planted tastes behind a run. InputError where there are none."""
+    return planted.Truth.of(run)
+
+
 def _truth(run: Run) -> tuple[Truth | None, InputError | None]:
     """The planted tastes behind a run, or why there are none."""
     try:
-        return planted.Truth.of(run), None
+        return truth_of(run), None
     except InputError as error:
         return None, InputError(error.where, error.field, found=error.found, expected=f"{error.expected}; or give --gold FILE")
 
