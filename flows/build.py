@@ -34,6 +34,7 @@ from prefloom.flows.report.page import NAME, write_report
 from prefloom.flows.steps import freshness
 from prefloom.flows.steps.candidates import generate_candidates, import_candidates
 from prefloom.flows.steps.comparisons import choose_comparisons
+from prefloom.flows.steps.controls import read_controls
 from prefloom.flows.steps.embeddings import embed_texts
 from prefloom.flows.steps.exports import export_preferences
 from prefloom.flows.steps.judgements import LETTERS, judge_comparisons
@@ -102,6 +103,8 @@ def _stages(build: "Build") -> None:
         build.stage("pilot", look_ahead)
     build.stage("comparisons", choose_comparisons)
     build.stage("judgements", judge_comparisons)
+    if build.run.resolved.recipe.controls:
+        build.stage("controls", read_controls)
     build.stage("labels", aggregate_labels)
     build.stage("preferences", check_labels)
     build.stage("exports", export_preferences)

@@ -17,6 +17,7 @@ from prefloom.flows.dataset.invariants_pilot import chosen, pilot
 from prefloom.flows.dataset.store import Store
 from prefloom.schemas.candidate import Candidate
 from prefloom.schemas.comparison import Comparison
+from prefloom.schemas.controls import Control
 from prefloom.schemas.embedding import Embedding
 from prefloom.schemas.ids import content_hash, content_id
 from prefloom.schemas.label import Judgement, Label, Preference, Rejected, TrlExample
@@ -38,6 +39,7 @@ RECORDS: dict[str, type[Record]] = {
     "pilot": PilotPair,
     "comparisons": Comparison,
     "judgements": Judgement,
+    "controls": Control,
     "labels": Label,
     "preferences": Preference,
     "rejected": Rejected,

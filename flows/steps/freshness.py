@@ -57,7 +57,7 @@ def probe_inputs(resolved: Resolved) -> None:
     recipe = resolved.recipe
     for template in recipe.judgements.templates:
         expect_inputs(template, INPUTS)
-    if recipe.pilot:
+    if recipe.pilot or recipe.controls:
         expect_inputs(stages.GENERIC, INPUTS - {"persona"})
     if isinstance(recipe.candidates, ModelCandidates):
         expect_inputs(recipe.candidates.template, frozenset({"prompt", "view"}))
