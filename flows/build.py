@@ -22,7 +22,7 @@ from prefect.futures import wait
 from prefect.states import Completed
 
 from prefloom.flows import policies
-from prefloom.flows.dataset import executions, manifest, progress, stages
+from prefloom.flows.dataset import executions, manifest, progress, signal, stages
 from prefloom.flows.dataset.lock import run_lock
 from prefloom.flows.dataset.resolve import resolve
 from prefloom.flows.dataset.run import Run
@@ -106,6 +106,7 @@ def _stages(build: "Build") -> None:
     if build.run.resolved.recipe.controls:
         build.stage("controls", read_controls)
     build.stage("labels", aggregate_labels)
+    signal.check(build.run.store, build.run.resolved.recipe.limits.signal)
     build.stage("preferences", check_labels)
     build.stage("exports", export_preferences)
     build.finish()
