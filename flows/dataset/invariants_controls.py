@@ -74,9 +74,9 @@ def votes(data: dict[str, pl.DataFrame], recipe: Recipe) -> Check:
         .agg((1 / (1 + (-(x + y) / 2).exp())).alias("due"))
     )
     labels = data["labels"].join(general, on="comparison_id", how="left")
-    unlike = (pl.col("p_generic").is_null() != pl.col("due").is_null()) | ((pl.col("p_generic") - pl.col("due")).abs() > TOLERANCE).fill_null(
-        value=False
-    )
+    unlike = (pl.col("p_generic").is_null() != pl.col("due").is_null()) | (
+        (pl.col("p_generic") - pl.col("due")).abs() > TOLERANCE
+    ).fill_null(value=False)
     check.refuse(labels, {"labels have a wrong p_generic": unlike})
     check.expect(recipe.controls is not None or data["controls"].is_empty(), "there are control readings that the recipe does not ask for")
     counts = {name: [for_a, against, ties] for name, for_a, against, ties in _counts(data["labels"]).iter_rows()}

@@ -88,7 +88,9 @@ class Signal:
         if self.kind == "generic preference":
             said.append("what the personas change is not more than noise: this is generic preference")
         if self.reliability.value < DOUBTFUL:
-            said.append(f"a reading's reliability is {self.reliability.value:.2f}, below {DOUBTFUL}: most of what looks like taste is noise")
+            said.append(
+                f"a reading's reliability is {self.reliability.value:.2f}, below {DOUBTFUL}: most of what looks like taste is noise"
+            )
         if self.over_majority.high < 0:
             said.append("the majority of the others foretells a reading better than the persona's own second reading")
         return said
@@ -137,7 +139,11 @@ def load(store: Store) -> Evidence:
         of=of,
         orders=numbers.reads(both.join(some.select("persona_id").unique(), on="persona_id", how="semi").head(4 * MOST_LABELS), ["x", "y"]),
         shuffled=(numbers.reads(paired, values), paired.select(others).to_numpy().astype(np.float64)),
-        repeats=(numbers.reads(again, ["x", "y"]), again.select(half[1]).to_series().to_numpy(), again.select(half[0]).to_series().to_numpy()),
+        repeats=(
+            numbers.reads(again, ["x", "y"]),
+            again.select(half[1]).to_series().to_numpy(),
+            again.select(half[0]).to_series().to_numpy(),
+        ),
         generic=(numbers.reads(general, values), general["general"].to_numpy()),
     )
 
@@ -152,7 +158,8 @@ def _both(rows: pl.DataFrame, bias: pl.DataFrame, cell: list[str]) -> pl.DataFra
     """The cell, prompt_id, template, x, y: log-odds for a, shown first and shown second, less the template's bias."""
     side = rows.with_columns(for_a=in_order_ab()).group_by(*cell, "prompt_id", "template")
     found = side.agg(
-        pl.col("for_a").filter(pl.col("order") == "ab").first().alias("x"), pl.col("for_a").filter(pl.col("order") == "ba").first().alias("y")
+        pl.col("for_a").filter(pl.col("order") == "ab").first().alias("x"),
+        pl.col("for_a").filter(pl.col("order") == "ba").first().alias("y"),
     )
     shift = pl.col("bias").fill_null(0.0)  # it cancels where both orders are averaged
     known = found.drop_nulls(["x", "y"]).join(bias, on="template", how="left")

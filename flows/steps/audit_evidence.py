@@ -102,7 +102,18 @@ def _load(store: Store) -> Evidence:
     prompts = tables.read(store, "prompts/part-*.parquet", Prompt, ["prompt_id", "domain"])
     candidates = tables.read(store, "candidates/part-*.parquet", Candidate, ["candidate_id", "text"])
     asked = tables.read(store, "comparisons/part-*.parquet", Comparison, ["comparison_id", "first_id", "second_id", "persona_ids"])
-    columns = ["persona_id", "comparison_id", "prompt_id", "candidate_a", "candidate_b", "margin", "probability", "bias", "p_generic", "split"]
+    columns = [
+        "persona_id",
+        "comparison_id",
+        "prompt_id",
+        "candidate_a",
+        "candidate_b",
+        "margin",
+        "probability",
+        "bias",
+        "p_generic",
+        "split",
+    ]
     labels = tables.read(store, "labels/part-*.parquet", Label, columns)
     preferences = tables.read(store, "preferences/part-*.parquet", Preference, ["persona_id", "comparison_id"])
     rejected = tables.read(store, "rejected/*.parquet", Rejected, ["stage", "kind", "reason", "row_id", "persona_id"])

@@ -87,7 +87,7 @@ def read_controls(job: ShardJob) -> ShardReport:
 def choose(recipe: Recipe, asked: pl.DataFrame) -> tuple[Chosen, Chosen]:
     """(whom to read once more, whom to shuffle) per comparison, from comparison_id and persona_ids of all comparisons."""
     controls = recipe.controls or Controls()
-    pairs = asked.explode("persona_ids").drop_nulls().rename({"persona_ids": "persona_id"})
+    pairs = asked.select("comparison_id", "persona_ids").explode("persona_ids").drop_nulls().rename({"persona_ids": "persona_id"})
     order = draw(recipe.seed, "controls", keys(pairs["persona_id"]), keys(pairs["comparison_id"]))
     alone = pairs["persona_id"].n_unique() < 2  # there is nobody else to be read as
     return _lowest(pairs, order, controls.count(controls.repeats, len(order))), _lowest(
@@ -102,7 +102,9 @@ def _lowest(pairs: pl.DataFrame, order: np.ndarray[tuple[int, ...], np.dtype[np.
     return dict(some.group_by("comparison_id", maintain_order=True).agg("persona_id").iter_rows())
 
 
-def readings(recipe: Recipe, comparisons: Sequence[Comparison], chosen: tuple[Chosen, Chosen], splits: Mapping[str, str]) -> Iterator[Wanted]:
+def readings(
+    recipe: Recipe, comparisons: Sequence[Comparison], chosen: tuple[Chosen, Chosen], splits: Mapping[str, str]
+) -> Iterator[Wanted]:
     """Every control reading of these comparisons, grouped by comparison, order and template. `splits` has all personas."""
     again, shuffled = chosen
     generic = bool(recipe.controls and recipe.controls.generic)

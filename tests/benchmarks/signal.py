@@ -132,14 +132,18 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--judge", choices=JUDGES, action="append")
     parser.add_argument("--phi", type=float, action="append")
-    parser.add_argument("--stated", type=float, action="append", help="shares of the tastes that descriptions tell; several for the last table")
+    parser.add_argument(
+        "--stated", type=float, action="append", help="shares of the tastes that descriptions tell; several for the last table"
+    )
     given = parser.parse_args()
     for judge in given.judge or JUDGES:
         found = {f"φ {phi:g}": one(judge, phi, given) for phi in given.phi or PHIS}
         names = [name for name in next(iter(found.values())) if not name.endswith("low")]
         print(f"## {judge}\n\n{table(found, names)}\n", flush=True)
     silent = {f"stated {stated:g}": one("small", 0.65, given, stated) for stated in given.stated or (0.0, 0.3, 1.0)}
-    print(f"## small, φ 0.65, by what descriptions tell\n\n{table(silent, ['M11 persona judge', 'M15 persona judge', 'M16 persona judge', 'label', 'generic'])}")
+    print(
+        f"## small, φ 0.65, by what descriptions tell\n\n{table(silent, ['M11 persona judge', 'M15 persona judge', 'M16 persona judge', 'label', 'generic'])}"
+    )
 
 
 if __name__ == "__main__":
