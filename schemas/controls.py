@@ -1,4 +1,4 @@
-"""Control readings: what a judge says when it is told of nobody, of somebody else, or asked once more. A recipe's section, its limits, rows.
+"""Control readings: the judge is told of nobody, of somebody else, or asked once more. Section and limits of a recipe, and rows.
 
 controls: {generic: true, repeats: 0.05, shuffled: 0.05, least: 200}
 limits: {signal: {min_reliability: 0.5, min_sensitivity: 0.02}}

@@ -6,10 +6,10 @@ generic    every comparison in both orders for nobody in particular (judge/gener
 repeats    some (persona, comparison) read once more in all templates and both orders, with repeat index 1
 shuffled   some read as if they were another persona's: its description, nothing else changed
 
-Both kinds take the same (persona, comparison), those with the lowest hash, as far as their shares go: what a shuffled persona changes stands
-beside what asking again changes. The other persona is drawn anew for each, by hash: of those who are asked about the same comparison and
-are in the same split, or else of those who are asked about it, or else of the split, or of all. A judge sees rendered messages only, so what
-a shuffled reading asks is as a rule what `judgements` asked for that other persona, and the journal has the answer: it costs nothing.
+Both kinds take the same (persona, comparison), those with the lowest hash, as far as their shares go: what a shuffled persona changes
+stands beside what asking again changes. The other persona is drawn anew for each, by hash: of those who are asked about the same comparison
+and are in the same split, or else of those who are asked about it, or else of the split, or of all. A judge sees rendered messages only, so
+what a shuffled reading asks is as a rule what `judgements` asked for that other persona: the journal has the answer, and it costs nothing.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

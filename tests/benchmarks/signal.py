@@ -9,8 +9,8 @@ persona judge   as the dataset has it
 shuffled        every reading is that of another persona who reads the same comparison, drawn anew for each reading
 no persona      every persona says what the judge says for nobody
 
-A figure is the mean over seeds (each another society, other candidates), in brackets the lowest and the highest of them. The last table asks
-what the measures cannot see: personas whose descriptions say nothing about their tastes.
+A figure is the mean over seeds (each another society, other candidates), in brackets the lowest and the highest of them. The last table
+asks what the measures cannot see: personas whose descriptions say nothing about their tastes.
 """
 
 import argparse
@@ -141,9 +141,8 @@ def main() -> None:
         names = [name for name in next(iter(found.values())) if not name.endswith("low")]
         print(f"## {judge}\n\n{table(found, names)}\n", flush=True)
     silent = {f"stated {stated:g}": one("small", 0.65, given, stated) for stated in given.stated or (0.0, 0.3, 1.0)}
-    print(
-        f"## small, φ 0.65, by what descriptions tell\n\n{table(silent, ['M11 persona judge', 'M15 persona judge', 'M16 persona judge', 'label', 'generic'])}"
-    )
+    rows = ["M11 persona judge", "M15 persona judge", "M16 persona judge", "label", "generic"]
+    print(f"## small, φ 0.65, by what descriptions tell\n\n{table(silent, rows)}")
 
 
 if __name__ == "__main__":
