@@ -3,10 +3,11 @@
     python -m prefloom.flows.dataset.signal data/runs/demo-3b9c…       ->  one JSON object
     measure(load(Store("data/runs/demo-3b9c…"))).reliability           ->  Estimate(0.71, 0.66, 0.75)      M11
 
-Replicates are the templates, where there are two or more and most labels were read in all of them; otherwise the two orders of one template,
-each less the judge's mean bias and, where signs are counted, less what the order does to the other personas on that comparison (a label
-averages both orders, so that neither is in it). Readings once more and under another's description are there if the recipe has `controls`. Intervals are
-95 %, from drawing personas and prompts anew. A dataset whose personas do no more than noise does is called "generic preference".
+Replicates are the templates, where there are two or more and most labels were read in all of them; otherwise the two orders of one
+template, each less the judge's mean bias and, where signs are counted, less what the order does to the other personas on that comparison (a
+label averages both orders, so that neither is in it). Readings once more and under another's description are there if the recipe has
+`controls`. Intervals are 95 %, from drawing personas and prompts anew. A dataset whose personas do no more than noise does is called
+"generic preference".
 """
 
 import json
