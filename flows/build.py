@@ -22,7 +22,7 @@ from prefect.futures import wait
 from prefect.states import Completed
 
 from prefloom.flows import policies
-from prefloom.flows.dataset import executions, manifest, progress, stages
+from prefloom.flows.dataset import executions, manifest, progress, signal, stages
 from prefloom.flows.dataset.lock import run_lock
 from prefloom.flows.dataset.resolve import resolve
 from prefloom.flows.dataset.run import Run
@@ -34,6 +34,7 @@ from prefloom.flows.report.page import NAME, write_report
 from prefloom.flows.steps import freshness
 from prefloom.flows.steps.candidates import generate_candidates, import_candidates
 from prefloom.flows.steps.comparisons import choose_comparisons
+from prefloom.flows.steps.controls import read_controls
 from prefloom.flows.steps.embeddings import embed_texts
 from prefloom.flows.steps.exports import export_preferences
 from prefloom.flows.steps.judgements import LETTERS, judge_comparisons
@@ -102,7 +103,10 @@ def _stages(build: "Build") -> None:
         build.stage("pilot", look_ahead)
     build.stage("comparisons", choose_comparisons)
     build.stage("judgements", judge_comparisons)
+    if build.run.resolved.recipe.controls:
+        build.stage("controls", read_controls)
     build.stage("labels", aggregate_labels)
+    signal.check(build.run.store, build.run.resolved.recipe.limits.signal)
     build.stage("preferences", check_labels)
     build.stage("exports", export_preferences)
     build.finish()

@@ -45,6 +45,9 @@ class Label(Record):
     mass: float = Field(description="Smallest mass among its judgements")
     consistency: float = Field(description="Share of templates whose two orders agree once the template's mean bias is removed")
     judgements: int = Field(description="Number of judgements it stands on")
+    p_generic: float | None = Field(
+        default=None, description="Probability that people in general prefer a, both orders averaged; null without"
+    )
     split: str = Field(description="train, validation, test_new_prompts, test_new_personas or test_new_both")
 
 
@@ -58,6 +61,12 @@ class Preference(Record):
     rejected_id: str = Field(description="The other candidate")
     margin: float = Field(description="Log-odds for the chosen candidate, positive")
     probability: float = Field(description="Probability that the chosen candidate is preferred, above one half")
+    p_generic: float | None = Field(
+        default=None, description="Probability that people in general prefer the chosen one; null without controls"
+    )
+    voters: int = Field(description="Personas that have a label on the comparison, kept or not")
+    minority_share: float = Field(description="Share of the voters on its smaller side; .3 and more is called contested")
+    entropy: float = Field(description="Entropy of the two shares of the voters in nats, from 0 to ln 2 = 0.6931")
     split: str = Field(description="The label's split")
 
 

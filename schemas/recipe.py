@@ -16,6 +16,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from prefloom.schemas.checks import Checks, Comparisons, Judgements
+from prefloom.schemas.controls import Controls, SignalLimits
 from prefloom.schemas.diversity import Diversity, Pilot
 from prefloom.schemas.embedder import SERVING, Embedder
 from prefloom.schemas.errors import nearest
@@ -50,7 +51,7 @@ REPLACED: dict[str, str] = {
     "template": "the bare name of a template file; its content is in the hash of the stage that renders it",
     "templates": "the same, one by one",
 }
-OPTIONAL = ("embeddings", "diversity", "pilot")  # sections whose absence leaves the fingerprint as it was before there were any
+OPTIONAL = ("embeddings", "diversity", "pilot", "controls")  # sections whose absence leaves the fingerprint as it was before there were any
 OPAQUE = ("models", "values", "fields", "target")  # keys below these are the user's own words: a model may be called `path`
 
 
@@ -90,6 +91,7 @@ class Limits(Section):
     """When a build gives up."""
 
     failures: Share = Field(default=0.05, description="Share of a stage's units that may be lost to failures")
+    signal: SignalLimits = SignalLimits()
     spend: Money | None = Field(
         default=None, description="US dollars that this run may pay for calls, by `prices`; then it stops, to be resumed"
     )
@@ -150,6 +152,7 @@ class Recipe(Section):
     pilot: Pilot | None = Field(default=None, description="A look at answers and pairs before everybody is asked; null: pairs by chance")
     comparisons: Comparisons = Comparisons()
     judgements: Judgements
+    controls: Controls | None = Field(default=None, description="Readings without, with another and once more with a persona; null: none")
     checks: Checks = Checks()
     splits: Splits = Splits()
     shards: Shards = Shards()
@@ -171,6 +174,12 @@ class Recipe(Section):
         unpriced = [name for name in asked if isinstance(self.models[name], EndpointModel) and name not in self.prices]
         if self.limits.spend is not None and unpriced:
             raise ValueError(f"limits.spend needs to know what every model costs, and there is no prices.{unpriced[0]}")
+        return self
+
+    @model_validator(mode="after")
+    def _controls_exist(self) -> Self:
+        if self.limits.signal.min_sensitivity is not None and not (self.controls and self.controls.shuffled):
+            raise ValueError("limits.signal.min_sensitivity without shuffled readings to go by: add controls: {shuffled: 0.05}")
         return self
 
     @model_validator(mode="after")

@@ -81,6 +81,7 @@ def evidence(margin: Floats = MARGIN, **changes: Any) -> Evidence:
         "margin": margin,
         "probability": 1 / (1 + np.exp(-margin)),
         "bias": np.zeros(n),
+        "generic": np.full(n, np.nan),
         "longer": np.ones(n),
         "others": np.zeros(n),
         "reads": np.stack([margin, margin], axis=1)[:, None, :],

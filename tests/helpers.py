@@ -16,6 +16,7 @@ from prefloom.flows.dataset.validate import RECORDS
 from prefloom.flows.steps import freshness
 from prefloom.flows.steps.candidates import generate_candidates, import_candidates
 from prefloom.flows.steps.comparisons import choose_comparisons
+from prefloom.flows.steps.controls import read_controls
 from prefloom.flows.steps.embeddings import embed_texts
 from prefloom.flows.steps.exports import export_preferences
 from prefloom.flows.steps.judgements import judge_comparisons
@@ -35,6 +36,7 @@ STEPS: dict[str, Step] = {
     "pilot": look_ahead,
     "comparisons": choose_comparisons,
     "judgements": judge_comparisons,
+    "controls": read_controls,
     "labels": aggregate_labels,
     "preferences": check_labels,
     "exports": export_preferences,

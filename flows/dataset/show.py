@@ -62,6 +62,9 @@ def _sample(store: Store, rows: int) -> list[dict[str, Any]]:
             "margin": row["margin"],
             "probability": row["probability"],
             "split": row["split"],
+            "p_generic": row["p_generic"],
+            "voters": row["voters"],
+            "minority_share": row["minority_share"],
         }
         for row in chosen.iter_rows(named=True)
     ]
@@ -77,6 +80,8 @@ def text(report: dict[str, Any], width: int = 100) -> str:
         lines += ["", "-" * width, *_paragraph("persona", row["persona"], width), *_paragraph("prompt", row["prompt"], width)]
         by = f"{visible(short(row['chosen_model'], 80))} over {visible(short(row['rejected_model'], 80))}"
         lines += [f"  {'label':<10}{by}, probability {row['probability']:.2f}, margin {row['margin']:.2f}, split {row['split']}"]
+        general = "" if row["p_generic"] is None else f"people in general would choose it with probability {row['p_generic']:.2f}; "
+        lines += [f"  {'':<10}{general}{row['minority_share']:.0%} of {row['voters']:,} voters are on the smaller side"]
         lines += [*_paragraph("chosen", row["chosen"], width), *_paragraph("rejected", row["rejected"], width)]
     return "\n".join(lines)
 

@@ -59,6 +59,17 @@ def _pilot_templates(recipe: Recipe) -> list[str]:
     return sorted(asked)
 
 
+def _control_models(recipe: Recipe) -> list[str]:
+    return [recipe.judgements.model] if recipe.controls else []
+
+
+def _control_templates(recipe: Recipe) -> list[str]:
+    controls = recipe.controls
+    if controls is None:
+        return []
+    return [GENERIC] * controls.generic + (recipe.judgements.templates if controls.repeats or controls.shuffled else [])
+
+
 def _export_templates(recipe: Recipe) -> list[str]:
     return ["export/system"] if recipe.exports.trl and recipe.exports.trl.persona else []
 
@@ -155,8 +166,18 @@ STAGES: tuple[Stage, ...] = (
         templates=lambda recipe: recipe.judgements.templates,
         models=lambda recipe: [recipe.judgements.model],
     ),
-    Stage("labels", 1, "label", ("personas", "prompts", "comparisons", "judgements"), ("shards.personas",), parts=_by_persona),
-    Stage("preferences", 1, "label", ("comparisons", "labels"), ("checks.labels",), parts=_by_persona),
+    Stage(
+        "controls",
+        1,
+        "reading",
+        ("personas", "prompts", "candidates", "comparisons"),
+        ("seed", "judgements", "controls"),
+        templates=_control_templates,
+        models=_control_models,
+        wanted=lambda recipe: recipe.controls is not None,
+    ),
+    Stage("labels", 2, "label", ("personas", "prompts", "comparisons", "judgements", "controls"), ("shards.personas",), parts=_by_persona),
+    Stage("preferences", 2, "label", ("comparisons", "labels"), ("checks.labels",), parts=_by_persona),
     Stage(
         "exports",
         1,

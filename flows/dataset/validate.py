@@ -10,6 +10,7 @@ import re
 import polars as pl
 import pyarrow as pa
 
+from prefloom.flows.dataset import invariants_controls as controlled
 from prefloom.flows.dataset import manifest, shards, stages, tables
 from prefloom.flows.dataset.invariants import READING, Check, exports, judgements, labels, preferences, vectors
 from prefloom.flows.dataset.invariants_diversity import diversity
@@ -17,6 +18,7 @@ from prefloom.flows.dataset.invariants_pilot import chosen, pilot
 from prefloom.flows.dataset.store import Store
 from prefloom.schemas.candidate import Candidate
 from prefloom.schemas.comparison import Comparison
+from prefloom.schemas.controls import Control
 from prefloom.schemas.embedding import Embedding
 from prefloom.schemas.ids import content_hash, content_id
 from prefloom.schemas.label import Judgement, Label, Preference, Rejected, TrlExample
@@ -38,6 +40,7 @@ RECORDS: dict[str, type[Record]] = {
     "pilot": PilotPair,
     "comparisons": Comparison,
     "judgements": Judgement,
+    "controls": Control,
     "labels": Label,
     "preferences": Preference,
     "rejected": Rejected,
@@ -68,7 +71,9 @@ def validate(store: Store) -> list[Check]:
         *([pilot(data, recipe)] if recipe.pilot and sound else []),
         chosen(data, recipe),
         judgements(data, recipe),
+        *([controlled.controls(data, recipe)] if recipe.controls else []),
         labels(data),
+        controlled.votes(data, recipe),
         preferences(data, recipe),
         exports(store, data, recipe),
         *([diversity(data, recipe.diversity)] if recipe.diversity and sound else []),
@@ -142,6 +147,7 @@ def _links(data: dict[str, pl.DataFrame]) -> Check:
         ("comparisons", "second_id", "candidates", "candidate_id"),
         ("judgements", "persona_id", "personas", "persona_id"),
         ("judgements", "comparison_id", "comparisons", "comparison_id"),
+        ("controls", "comparison_id", "comparisons", "comparison_id"),
         ("labels", "persona_id", "personas", "persona_id"),
         ("labels", "comparison_id", "comparisons", "comparison_id"),
         ("comparisons.persona_ids", "persona_id", "personas", "persona_id"),
@@ -154,10 +160,10 @@ def _links(data: dict[str, pl.DataFrame]) -> Check:
         away = data["comparisons"].join(prompts, left_on=column, right_on="candidate_id").filter(pl.col("home") != pl.col("prompt_id"))
         check.expect(away.is_empty(), f"{away.height} comparisons.{column} answer another prompt")
     homes = data["comparisons"].select("comparison_id", pl.col("prompt_id").alias("home"))
-    for table in ("judgements", "labels", "preferences"):
+    for table in ("judgements", "controls", "labels", "preferences"):
         away = data[table].join(homes, on="comparison_id").filter(pl.col("home") != pl.col("prompt_id"))
         check.expect(away.is_empty(), f"{away.height} {table} name another prompt than their comparison")
-    late = data["rejected"].filter(pl.col("stage").is_in(["judgements", "labels", "preferences"]))
+    late = data["rejected"].filter(pl.col("stage").is_in(["judgements", "controls", "labels", "preferences"]))
     ghosts = late.join(homes, left_on="row_id", right_on="comparison_id", how="anti")
     check.expect(ghosts.is_empty(), f"{ghosts.height} rejected rows name no comparison")
     return check
@@ -174,6 +180,7 @@ def _accounting(store: Store, data: dict[str, pl.DataFrame], found: Manifest, re
     considered = {
         "comparisons": data["prompts"].height,
         "judgements": asked * 2 * templates,
+        "controls": controlled.considered(data, recipe),
         "labels": asked,
         "preferences": data["labels"].height,
         "exports": data["preferences"].height if recipe.exports.trl else 0,

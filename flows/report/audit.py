@@ -66,6 +66,7 @@ def _part(found: Part) -> Part:
         "differences": Markup(bins(found["by_difference"])) if "by_difference" in found else "",  # noqa: S704
         "groups": [(title, group) for title, group in groups if group],
         "common": found["common"] if isinstance(found.get("common"), dict) else None,
+        "generic": found["generic"] if isinstance(found.get("generic"), dict) else None,
     }
 
 

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from prefloom.flows.dataset import executions, manifest, population, statistics
 from prefloom.flows.dataset.run import RECIPE, Run
 from prefloom.flows.dataset.store import Store
-from prefloom.flows.report import audit, diversity, gallery, sections
+from prefloom.flows.report import audit, diversity, gallery, sections, signal
 from prefloom.flows.report.samples import choose
 from prefloom.schemas.recipe import Price
 from prefloom.schemas.texts import short, visible
@@ -50,6 +50,7 @@ def render(store: Store) -> str:
         margins=sections.margins(data, manifest.recipe_of(store, found)),
         orders=sections.orders(data),
         people=sections.people(data, votes, agreement),
+        signal=signal.section(store, words),
         answers=sections.answers(data, agreement),
         written=gallery.written(data),
         properties=gallery.properties(data),

@@ -16,7 +16,7 @@ from prefloom.flows.dataset.inputs import file_sha256
 from prefloom.flows.dataset.run import Run
 from prefloom.flows.engines.society import truth as planted
 from prefloom.flows.steps import audit_errors as errors
-from prefloom.flows.steps import audit_gold
+from prefloom.flows.steps import audit_generic, audit_gold
 from prefloom.flows.steps import audit_measures as measures
 from prefloom.flows.steps.audit_evidence import Evidence, Floats, Ints, Truth, clusters, differences, load
 from prefloom.schemas.errors import InputError
@@ -111,6 +111,7 @@ def against(mine: Evidence, target: Floats, asked: int) -> dict[str, Any]:
         "coverage": {"asked": asked, "labels": n, "share": n / asked if asked else math.nan, "people": len(np.unique(mine.persona))},
         "accuracy": {"prompts": by_prompt["accuracy"], "personas": measures.shares({"accuracy": right}, mine.persona)["accuracy"]},
         "ties": {"margin": int((mine.margin == 0).sum()), "target": int((target == 0).sum())},
+        "generic": audit_generic.beside(mine, target),
         "baselines": {name: by_prompt[name] for name in ("longer_wins", "majority")},
         "orders": errors.orders(mine.reads, names.readers, mine.margin, target, mine.prompt),
         "risk_coverage": measures.risk_coverage(np.abs(mine.margin), right),

@@ -75,6 +75,7 @@ class Evidence:
     margin: Floats
     probability: Floats
     bias: Floats
+    generic: Floats  # probability of a for people in general; nan where nobody asked
     longer: Floats  # log length of a - log length of b
     others: Floats  # signs of the other personas' margins on the same comparison, summed
     reads: Floats  # (labels, readers, 2): log-odds for a, shown first and second; nan where there is no reading
@@ -101,7 +102,18 @@ def _load(store: Store) -> Evidence:
     prompts = tables.read(store, "prompts/part-*.parquet", Prompt, ["prompt_id", "domain"])
     candidates = tables.read(store, "candidates/part-*.parquet", Candidate, ["candidate_id", "text"])
     asked = tables.read(store, "comparisons/part-*.parquet", Comparison, ["comparison_id", "first_id", "second_id", "persona_ids"])
-    columns = ["persona_id", "comparison_id", "prompt_id", "candidate_a", "candidate_b", "margin", "probability", "bias", "split"]
+    columns = [
+        "persona_id",
+        "comparison_id",
+        "prompt_id",
+        "candidate_a",
+        "candidate_b",
+        "margin",
+        "probability",
+        "bias",
+        "p_generic",
+        "split",
+    ]
     labels = tables.read(store, "labels/part-*.parquet", Label, columns)
     preferences = tables.read(store, "preferences/part-*.parquet", Preference, ["persona_id", "comparison_id"])
     rejected = tables.read(store, "rejected/*.parquet", Rejected, ["stage", "kind", "reason", "row_id", "persona_id"])
@@ -138,6 +150,7 @@ def _load(store: Store) -> Evidence:
         margin=margin,
         probability=labels["probability"].to_numpy(),
         bias=labels["bias"].to_numpy(),
+        generic=labels["p_generic"].cast(pl.Float64).fill_null(float("nan")).to_numpy(),
         longer=log_length[a] - log_length[b],
         others=everyone[comparison] - sign,
         reads=_reads(store, readers, place, len(persona)),

@@ -129,6 +129,8 @@ def _words(found: Part) -> list[str]:
         said += [_clear(found["clearly_better"]), _regret(found["regret"]), _length(found["length"])]
     if found.get("common"):
         said.append(_common(found["common"]))
+    if found.get("generic"):
+        said.append(_generic(found["generic"]))
     return [line for item in said for line in wrap(item, WIDTH, initial_indent="- ", subsequent_indent="  ")]
 
 
@@ -166,6 +168,14 @@ def _common(found: Part) -> str:
     template, order, rest = (_percent(found[name]["value"]) for name in ("template", "order", "rest"))
     said = f"phi {_between(found['phi'])} of a reading's error variance is common to all orders and templates: no averaging takes it away"
     return f"{said}; one template's own {template}, one order's own {order}, one reading's own {rest}"
+
+
+def _generic(found: Part) -> str:
+    general, gain = _percent(found["generic"]["value"]), found["gain"]
+    there = f"{_percent(found['label_where_they_differ']['value'])} of the {_percent(found['differs']['value'])} where the two differ"
+    average = "" if gain["low"] is None or gain["low"] > 0 else "; not above 0: the labels teach the average"
+    low, high = _percent(gain["low"]), _percent(gain["high"])
+    return f"read for nobody in particular {general} are right: labels gain {_percent(gain['value'])} ({low} to {high}), and are right in {there}{average}"
 
 
 def _name(value: object, longest: int = 40) -> str:

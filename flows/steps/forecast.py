@@ -22,6 +22,7 @@ from prefloom.flows.steps import forecast_time, freshness
 from prefloom.flows.steps.comparisons import choose
 from prefloom.flows.steps.forecast_answers import Answers, expected_answers
 from prefloom.flows.steps.forecast_bytes import Size, journal_bytes, per_character, rejected_bytes, sized, table_bytes
+from prefloom.flows.steps.forecast_controls import expected_controls
 from prefloom.flows.steps.forecast_pilot import Ahead, expected_pilot
 from prefloom.flows.steps.forecast_readings import Panel, Readings, expected_readings
 from prefloom.flows.steps.forecast_rows import Drawn
@@ -106,18 +107,25 @@ def forecast(run: Run, uses: freshness.Materials) -> Forecast:
     drawn = Drawn(panel, recipe, readings)
     judge = recipe.judgements.model
     tried = answers.pace | ({judge: readings.pace} if readings.pace else {})
+    controls = expected_controls(run, uses, panel, answers)
     sizes = _early(panel, answers, ahead, (unfit, repeated, few), recipe) | sized(drawn, answers)
+    sizes |= {"controls": Size(controls.rows, controls.bytes)} if recipe.controls else {}
     rest = _less(readings, ahead.shared(comparisons)) if ahead.rows is not None else readings.left
-    asked = replace(drawn, readings=replace(readings, left=rest + ahead.left)) if ahead.rows is not None else drawn
+    asked = replace(drawn, readings=replace(readings, left=rest + ahead.left + controls.left))
     calls = {"candidates": (answers.usage, answers.left), "judgements": ({judge: readings.usage}, {judge: rest})}
+    if recipe.controls:
+        calls["controls"] = ({judge: controls.usage}, {judge: controls.left})
     if ahead.usage.calls:
         calls["pilot"] = ({judge: ahead.usage}, {judge: ahead.left})
-    guessed = {"judgements", "labels", "preferences", "exports", *assumed} | (set() if ahead.exact else {"pilot", "comparisons"})
+    guessed = {"judgements", "controls", "labels", "preferences", "exports", *assumed} | (
+        set() if ahead.exact else {"pilot", "comparisons"}
+    )
     if answers.unknown or {"prompts", "candidates"} & assumed.keys():
         guessed |= {"candidates", "pilot", "comparisons"}
     if guessed & {"personas", "prompts", "candidates"}:
         guessed.add("embeddings")
-    expected = [StageForecast(name, size.rows, size.bytes, *calls.get(name, ({}, {})), name not in guessed) for name, size in sizes.items()]
+    names = [(stage.name, sizes[stage.name]) for stage in stages.of(recipe)]
+    expected = [StageForecast(name, size.rows, size.bytes, *calls.get(name, ({}, {})), name not in guessed) for name, size in names]
     return Forecast(
         dataset=str(run.folder),
         built=False,

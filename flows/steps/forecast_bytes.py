@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from prefloom.flows.dataset import tables
 from prefloom.flows.dataset.journal import write_sealed
+from prefloom.flows.dataset.votes import votes
 from prefloom.flows.engines.protocol import Reply
 from prefloom.flows.steps.exports import conversations, opening, turn
 from prefloom.flows.steps.forecast_answers import Answers
@@ -95,6 +96,7 @@ def sized(drawn: Drawn, answers: Answers) -> dict[str, Size]:
     shards, times = recipe.shards.personas, drawn.pairs[2]
     labels, unread = drawn.labels()
     flags, checks = panel.comparisons.select("comparison_id", "length_only"), recipe.checks.labels
+    flags = flags.join(votes(labels), on="comparison_id", how="left")
     if not drawn.readings.sample:
         checks = LabelChecks(min_mass=0.0, min_margin=0.0, min_consistency=0.0, length_only=checks.length_only)
     kept, refused = verdicts(labels, flags, checks)

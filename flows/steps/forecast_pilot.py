@@ -6,8 +6,9 @@ What is asked of whom is known beforehand; which answers stay, and what is made 
 those farthest apart, and every pair is as good as the others. Nothing is asked and nothing is written.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -16,6 +17,7 @@ import polars as pl
 from prefloom.flows.dataset import stages, tables
 from prefloom.flows.dataset.run import Run
 from prefloom.flows.engines import open_engine
+from prefloom.flows.engines.protocol import Request
 from prefloom.flows.steps import freshness
 from prefloom.flows.steps.forecast_answers import Answers, evenly, length
 from prefloom.flows.steps.judgements import NOBODY, Reading, asker, readings_of
@@ -93,23 +95,34 @@ def _calls(
     meetings: list[Comparison],
     pairs: list[Comparison],
 ) -> tuple[Usage, Usage]:
-    """(all calls, those that the journal lacks), lengths and what is held by an even sample."""
+    """(all calls, those that the journal lacks)."""
     recipe = run.resolved.recipe
-    name = recipe.judgements.model
     total = 2 * sum(len(pair.persona_ids) for pair in (*meetings, *pairs))
     if not total:
         return Usage(), Usage()
     texts = dict(answers.rows.select("candidate_id", "text").iter_rows())
     described = dict(personas.select("persona_id", "description").iter_rows())
     tasks = dict(prompts.select("prompt_id", "text").iter_rows())
-    request = asker(recipe, open_engine(run, name).votes, described, tasks, texts)
+    request = asker(recipe, open_engine(run, recipe.judgements.model).votes, described, tasks, texts)
+    plan = _plan(meetings, pairs, recipe.judgements.templates[0])
+    return priced(run, uses, answers, total, ((reading[0], partial(request, reading)) for reading in plan))
+
+
+def priced(
+    run: Run, uses: freshness.Materials, answers: Answers, total: int, plan: Iterable[tuple[Comparison, Callable[[], Request]]]
+) -> tuple[Usage, Usage]:
+    """(`total` calls to the judge, those that the journal lacks), lengths and what is held by an even sample of the plan."""
+    if not total:
+        return Usage(), Usage()
+    name, recipe = run.resolved.recipe.judgements.model, run.resolved.recipe
+    texts = dict(answers.rows.select("candidate_id", "text").iter_rows())
     chosen = {*evenly(total, PROBED)}
     characters: list[float] = []
     asked: list[str] = []
-    for place, reading in enumerate(_plan(meetings, pairs, recipe.judgements.templates[0])):
+    for place, (comparison, request) in enumerate(plan):
         if place in chosen:
-            one = request(reading)
-            both = (reading[0].first_id, reading[0].second_id)
+            one = request()
+            both = (comparison.first_id, comparison.second_id)
             characters.append(length(one) + sum(answers.characters[answer] - len(texts[answer]) for answer in both))
             asked.append(one.key(uses.models[name]) if not answers.unknown & {*both} else "")
     held = len(run.journal(uses.models[name]).glance().replies([key for key in asked if key]))

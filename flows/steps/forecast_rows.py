@@ -87,6 +87,15 @@ class Drawn:
             named | {name: self.panel.comparisons[name].gather(comparison[some]) for name in ("comparison_id", "prompt_id")}
         )
 
+    def _generic(self, margin: Floats) -> pl.Series:
+        """What a comparison's first label says, for people in general; nulls without controls."""
+        comparison, _, _ = self.pairs
+        if not (self.recipe.controls and self.recipe.controls.generic):
+            return pl.Series([None] * len(comparison), dtype=pl.Float64)
+        found = np.zeros(self.panel.comparisons.height)
+        found[comparison] = margin
+        return pl.Series((1 / (1 + np.exp(-found[comparison]))).round(4))
+
     def labels(self) -> tuple[pl.DataFrame, pl.DataFrame]:
         """(rows of Label, rows of Rejected), unsorted: what the drawn readings come to."""
         comparison, persona, _ = self.pairs
@@ -109,6 +118,7 @@ class Drawn:
             pl.Series("mass", np.where(whole, mass.min(axis=0), 1).min(axis=0)),
             pl.Series("consistency", (agree.sum(axis=0) / np.maximum(count, 1)).round(4)),
             pl.Series("judgements", 2 * count.astype(np.int64)),
+            self._generic(margin).alias("p_generic"),
             cells.gather(len(HALVES) * halves[0][persona] + halves[1][self.panel.prompt][comparison]).alias("split"),
         )
         unread = pl.Series(count == 0)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from prefloom.flows.dataset import inputs, manifest, stages
+from prefloom.flows.dataset import inputs, manifest, signal, stages
 from prefloom.flows.dataset.run import Run
 from prefloom.flows.engines import open_engine, plants, truth_is_kept
 from prefloom.flows.engines.embedder import open_embedder
@@ -57,7 +57,7 @@ def probe_inputs(resolved: Resolved) -> None:
     recipe = resolved.recipe
     for template in recipe.judgements.templates:
         expect_inputs(template, INPUTS)
-    if recipe.pilot:
+    if recipe.pilot or recipe.controls:
         expect_inputs(stages.GENERIC, INPUTS - {"persona"})
     if isinstance(recipe.candidates, ModelCandidates):
         expect_inputs(recipe.candidates.template, frozenset({"prompt", "view"}))
@@ -101,6 +101,7 @@ def check_outcomes(run: Run) -> None:
     for stage in stages.of(run.resolved.recipe):
         if entry := stages.entry(run.store, stage.name):
             stages.check_outcome(stage, entry, run.resolved.recipe.limits.failures)
+    signal.check(run.store, run.resolved.recipe.limits.signal)
 
 
 def has_failures(run: Run) -> bool:

@@ -79,7 +79,7 @@ def asker(
 ) -> Callable[[Reading], Request]:
     """What a reading asks, from the texts by id: descriptions, prompts, answers. `votes` as the judge's engine wants them."""
     templates = {name: expect_inputs(name, INPUTS) for name in recipe.judgements.templates}
-    templates |= {GENERIC: expect_inputs(GENERIC, INPUTS - {"persona"})} if recipe.pilot else {}
+    templates |= {GENERIC: expect_inputs(GENERIC, INPUTS - {"persona"})} if recipe.pilot or recipe.controls else {}
 
     def request(reading: Reading) -> Request:
         comparison, template, persona_id = reading

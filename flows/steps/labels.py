@@ -6,7 +6,7 @@ Per template, with x = log-odds for a when a is shown first, y = the same when b
 
 where m is the mean of (x - y) / 2 over all judgements of the template: what the judge gives to whichever answer is first. Log-odds stand on
 a grid of 1e-4 and are summed as integers, so no label depends on the order of a sum. A template of which an order is missing is left
-out; a label without any whole template is a failure.
+out; a label without any whole template is a failure. `p_generic` stands beside it for comparison: what the judge says of people in general.
 """
 
 import polars as pl
@@ -15,7 +15,9 @@ from prefloom.flows.dataset import tables
 from prefloom.flows.dataset.invariants import GRID, READING
 from prefloom.flows.dataset.shards import ShardJob, ShardReport
 from prefloom.flows.dataset.store import Store
+from prefloom.flows.dataset.votes import generic
 from prefloom.schemas.comparison import Comparison, in_order_ab
+from prefloom.schemas.controls import Control
 from prefloom.schemas.ids import shard_of
 from prefloom.schemas.label import Judgement, Label, Rejected
 from prefloom.schemas.persona import Persona
@@ -34,7 +36,8 @@ def aggregate_labels(job: ShardJob) -> ShardReport:
     labels = label(_judgements_of(store, mine), mean_bias(store)).join(asked, on=READING, how="inner")
     prompts = tables.read(store, "prompts/part-*.parquet", Prompt, ["prompt_id", "split"]).rename({"split": "prompt_split"})
     placed = (
-        labels.join(mine.rename({"split": "persona_split"}), on="persona_id")
+        labels.join(_generic(store), on="comparison_id", how="left")
+        .join(mine.rename({"split": "persona_split"}), on="persona_id")
         .join(prompts, on="prompt_id")
         .join(cells(), on=["persona_split", "prompt_split"])
         .sort(READING)
@@ -101,6 +104,12 @@ def mean_bias(store: Store) -> dict[str, float]:
         means = [total / count for (name, _), (total, count) in sorted(sums.items()) if name == template]
         bias[template] = round(sum(means) / len(means) * GRID, 4)
     return bias
+
+
+def _generic(store: Store) -> pl.DataFrame:
+    """comparison_id and p_generic, from a recipe's controls; no row without any."""
+    columns = ["comparison_id", "read_as", "repeat", "order", "log_odds"]
+    return generic(tables.read(store, "controls/part-*.parquet", Control, columns))
 
 
 def _asked(store: Store, personas: pl.DataFrame) -> pl.DataFrame:

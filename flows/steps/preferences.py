@@ -10,6 +10,7 @@ import polars as pl
 
 from prefloom.flows.dataset import tables
 from prefloom.flows.dataset.shards import ShardJob, ShardReport
+from prefloom.flows.dataset.votes import votes
 from prefloom.schemas.checks import LabelChecks
 from prefloom.schemas.comparison import Comparison
 from prefloom.schemas.label import Label, Preference, Rejected
@@ -21,12 +22,13 @@ def check_labels(job: ShardJob) -> ShardReport:
         return done
     store, checks = job.run.store, job.run.resolved.recipe.checks.labels
     flags = tables.read(store, "comparisons/part-*.parquet", Comparison, ["comparison_id", "length_only"])
+    everybody = votes(tables.read(store, "labels/part-*.parquet", Label, ["comparison_id", "margin"]))
     labels = tables.read(store, job.part("labels"), Label)
-    return job.write(Preference, *verdicts(labels, flags, checks), considered=labels.height)
+    return job.write(Preference, *verdicts(labels, flags.join(everybody, on="comparison_id"), checks), considered=labels.height)
 
 
 def verdicts(labels: pl.DataFrame, flags: pl.DataFrame, checks: LabelChecks) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """(rows of Preference, rows of Rejected) for rows of Label; `flags` has comparison_id and length_only."""
+    """(rows of Preference, rows of Rejected) for rows of Label; `flags` has comparison_id, length_only and the votes."""
     labels = labels.join(flags, on="comparison_id", how="left").sort("persona_id", "comparison_id")
     judged = labels.with_columns(reason(checks).alias("reason"))
     rejected = judged.drop_nulls("reason").select(
@@ -49,6 +51,10 @@ def verdicts(labels: pl.DataFrame, flags: pl.DataFrame, checks: LabelChecks) -> 
         pl.when(first).then("candidate_b").otherwise("candidate_a").alias("rejected_id"),
         pl.col("margin").abs(),
         pl.when(first).then("probability").otherwise((1 - pl.col("probability")).round(4)).alias("probability"),
+        pl.when(first).then("p_generic").otherwise((1 - pl.col("p_generic")).round(4)).alias("p_generic"),
+        "voters",
+        "minority_share",
+        "entropy",
         "split",
     )
     return kept, rejected
