@@ -25,7 +25,9 @@ def rounds(data: dict[str, pl.DataFrame], settings: Refinement) -> int:
 
 def refinements(data: dict[str, pl.DataFrame], recipe: Recipe) -> Check:
     """Every description follows from the seed by what was appended, and every decision from what was read."""
-    check = Check("refinements", "every history replays from its seed; each decision follows from its readings; none is about a label or a test")
+    check = Check(
+        "refinements", "every history replays from its seed; each decision follows from its readings; none is about a label or a test"
+    )
     settings, rows = recipe.refinement, data["refinements"].sort("persona_id", "round")
     assert settings
     pool, asked = _train(data), data["comparisons"].select("comparison_id", "persona_ids").explode("persona_ids")
@@ -36,13 +38,13 @@ def refinements(data: dict[str, pl.DataFrame], recipe: Recipe) -> Check:
     every = pl.concat([rows.select(_PAIR), lost])
     check.expect(not every.is_duplicated().any(), "a persona has two rounds on one comparison")
     check.expect(not rows.select("persona_id", "round").is_duplicated().any(), "a persona has a round twice")
-    check.refuse(rows, _broken(rows, settings))
+    check.refuse(rows, _broken(settings))
     check.expect(_in_order(rows, recipe.seed), "rounds are not in the order of their hashes")
     if settings.source == "random":
         check.expect(_by_chance(rows, recipe.seed), "a choice at random is not the one that was drawn")
     model = settings.model or recipe.judgements.model
     check.refuse(rows, {"refinements are not by the recipe's model": pl.col("model") != model})
-    strays = _unreplayed(data["personas"], rows, settings)
+    strays = _unreplayed(data["personas"], rows)
     check.expect(strays == 0, f"{strays} personas have another description than their history gives")
     return check
 
@@ -52,7 +54,7 @@ def _train(data: dict[str, pl.DataFrame]) -> pl.DataFrame:
     return data["comparisons"].join(train, on="prompt_id", how="semi").select("comparison_id", "persona_ids")
 
 
-def _broken(rows: pl.DataFrame, settings: Refinement) -> dict[str, pl.Expr]:
+def _broken(settings: Refinement) -> dict[str, pl.Expr]:
     """What no row may be."""
     ab, ba = ([pl.col(name).list.get(place, null_on_oob=True) for place in range(3)] for name in ("ab", "ba"))
     margin = (ab[0] - ab[1] + ba[1] - ba[0]) / 2
@@ -101,7 +103,7 @@ def _by_chance(rows: pl.DataFrame, seed: int) -> bool:
     return bool((np.where(odd, "b", "a") == some["choice"].to_numpy()).all())
 
 
-def _unreplayed(personas: pl.DataFrame, rows: pl.DataFrame, settings: Refinement) -> int:
+def _unreplayed(personas: pl.DataFrame, rows: pl.DataFrame) -> int:
     """Personas whose descriptions are not those before with the sentence behind it, from the seed on."""
     seeds = dict(personas.select("persona_id", "description").iter_rows())
     now: dict[str, str] = {}
