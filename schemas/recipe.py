@@ -22,6 +22,7 @@ from prefloom.schemas.embedder import SERVING, Embedder
 from prefloom.schemas.errors import nearest
 from prefloom.schemas.ids import content_hash
 from prefloom.schemas.models import EndpointModel, SocietyModel
+from prefloom.schemas.refinement import Refinement
 from prefloom.schemas.section import Money, Section, Share, portable
 from prefloom.schemas.serving import Server
 from prefloom.schemas.sources import (
@@ -51,7 +52,8 @@ REPLACED: dict[str, str] = {
     "template": "the bare name of a template file; its content is in the hash of the stage that renders it",
     "templates": "the same, one by one",
 }
-OPTIONAL = ("embeddings", "diversity", "pilot", "controls")  # sections whose absence leaves the fingerprint as it was before there were any
+# Sections whose absence leaves the fingerprint as it was before there were any.
+OPTIONAL = ("embeddings", "diversity", "pilot", "refinement", "controls")
 OPAQUE = ("models", "values", "fields", "target")  # keys below these are the user's own words: a model may be called `path`
 
 
@@ -151,6 +153,7 @@ class Recipe(Section):
     diversity: Diversity | None = Field(default=None, description="Near-duplicates out, the most different kept; null does neither")
     pilot: Pilot | None = Field(default=None, description="A look at answers and pairs before everybody is asked; null: pairs by chance")
     comparisons: Comparisons = Comparisons()
+    refinement: Refinement | None = Field(default=None, description="Complete descriptions that cannot decide; null: leave them")
     judgements: Judgements
     controls: Controls | None = Field(default=None, description="Readings without, with another and once more with a persona; null: none")
     checks: Checks = Checks()
@@ -166,6 +169,7 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _models_exist(self) -> Self:
         asked = [*getattr(self.candidates, "models", []), self.judgements.model, *self.prices, *self.rates, *self.servers]
+        asked += [self.refinement.model] if self.refinement and self.refinement.model else []
         for name in asked:
             if name not in self.models:
                 raise ValueError(f"no model '{name}' under models; {nearest(name, self.models)}")
@@ -180,6 +184,15 @@ class Recipe(Section):
     def _controls_exist(self) -> Self:
         if self.limits.signal.min_sensitivity is not None and not (self.controls and self.controls.shuffled):
             raise ValueError("limits.signal.min_sensitivity without shuffled readings to go by: add controls: {shuffled: 0.05}")
+        return self
+
+    @model_validator(mode="after")
+    def _can_refine(self) -> Self:
+        asked = self.comparisons
+        if self.refinement and asked.prompts_per_persona is None and asked.per_persona_prompt == asked.per_prompt:
+            raise ValueError("refinement needs comparisons that a persona does not label: let per_persona_prompt be less than per_prompt")
+        if self.refinement and self.refinement.source == "planted" and any(one.source != "society" for one in self.personas):
+            raise ValueError("refinement.source planted asks the people themselves, and only those of `source: society` can be asked")
         return self
 
     @model_validator(mode="after")

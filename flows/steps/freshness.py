@@ -13,6 +13,7 @@ from prefloom.flows.dataset.run import Run
 from prefloom.flows.engines import open_engine, plants, truth_is_kept
 from prefloom.flows.engines.embedder import open_embedder
 from prefloom.flows.steps.judgements import INPUTS
+from prefloom.flows.steps.sentences import SENTENCE_INPUTS
 from prefloom.prompts import expect_inputs, load
 from prefloom.schemas.errors import InputError
 from prefloom.schemas.manifest import StageEntry
@@ -57,6 +58,9 @@ def probe_inputs(resolved: Resolved) -> None:
     recipe = resolved.recipe
     for template in recipe.judgements.templates:
         expect_inputs(template, INPUTS)
+    if recipe.refinement:
+        expect_inputs(recipe.refinement.template, INPUTS)
+        expect_inputs(recipe.refinement.append.template, SENTENCE_INPUTS)
     if recipe.pilot or recipe.controls:
         expect_inputs(stages.GENERIC, INPUTS - {"persona"})
     if isinstance(recipe.candidates, ModelCandidates):
