@@ -110,7 +110,7 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         "prompts",
-        2,
+        3,
         "prompt",
         (),
         ("seed", "prompts", "splits", "shards.prompts", "diversity.prompts"),
@@ -118,7 +118,7 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         "candidates",
-        3,
+        4,
         "answer",
         ("prompts",),
         ("seed", "candidates", "checks.candidates", "diversity.candidates"),
