@@ -22,6 +22,7 @@ from prefloom.schemas.embedder import SERVING, Embedder
 from prefloom.schemas.errors import nearest
 from prefloom.schemas.ids import content_hash
 from prefloom.schemas.models import EndpointModel, SocietyModel
+from prefloom.schemas.prompt_sources import AugmentedPrompts, EntityPrompts, SpecificPrompts
 from prefloom.schemas.refinement import Refinement
 from prefloom.schemas.section import Money, Section, Share, portable
 from prefloom.schemas.serving import Server
@@ -35,8 +36,10 @@ from prefloom.schemas.sources import (
     SocietyPersonas,
     TemplatePersonas,
 )
+from prefloom.schemas.steering import AskedViews
 
 FINGERPRINT_VERSION = 1
+PromptSource = Annotated[SeedPrompts | FilePrompts | EntityPrompts | AugmentedPrompts | SpecificPrompts, Field(discriminator="source")]
 
 # Sections that do not change the data, and so not the fingerprint either.
 EXCLUDED: dict[str, str] = {
@@ -54,7 +57,7 @@ REPLACED: dict[str, str] = {
 }
 # Sections whose absence leaves the fingerprint as it was before there were any.
 OPTIONAL = ("embeddings", "diversity", "pilot", "refinement", "controls")
-OPAQUE = ("models", "values", "fields", "target")  # keys below these are the user's own words: a model may be called `path`
+OPAQUE = ("models", "values", "fields", "target", "traits")  # keys below these are the user's own words: a model may be called `path`
 
 
 class Splits(Section):
@@ -145,9 +148,7 @@ class Recipe(Section):
     personas: list[Annotated[GridPersonas | TemplatePersonas | FilePersonas | SocietyPersonas, Field(discriminator="source")]] = Field(
         min_length=1, description="Where the personas come from: one or more sources"
     )
-    prompts: list[Annotated[SeedPrompts | FilePrompts, Field(discriminator="source")]] = Field(
-        min_length=1, description="Where the prompts come from: one or more sources"
-    )
+    prompts: list[PromptSource] = Field(min_length=1, description="Where the prompts come from: one or more sources")
     candidates: Annotated[ModelCandidates | FileCandidates, Field(discriminator="source", description="Where the answers come from")]
     embeddings: Embedder | None = Field(default=None, description="What turns the texts of the dataset into vectors; null makes none")
     diversity: Diversity | None = Field(default=None, description="Near-duplicates out, the most different kept; null does neither")
@@ -168,7 +169,8 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _models_exist(self) -> Self:
-        asked = [*getattr(self.candidates, "models", []), self.judgements.model, *self.prices, *self.rates, *self.servers]
+        writers = [source.model for source in self.prompts if isinstance(source, AugmentedPrompts | SpecificPrompts)]
+        asked = [*writers, *askable(self.candidates), self.judgements.model, *self.prices, *self.rates, *self.servers]
         asked += [self.refinement.model] if self.refinement and self.refinement.model else []
         for name in asked:
             if name not in self.models:
@@ -243,6 +245,13 @@ class Resolved(BaseModel):
 def fingerprint(data: dict[str, Any]) -> str:
     """The fingerprint of the data-relevant part of a recipe, as it also stands in the manifest."""
     return content_hash([FINGERPRINT_VERSION, data], size=6)
+
+
+def askable(source: ModelCandidates | FileCandidates) -> list[str]:
+    """The models that candidates are asked of, who lists their views first."""
+    if isinstance(source, FileCandidates):
+        return []
+    return list(dict.fromkeys([*([source.views.model] if isinstance(source.views, AskedViews) else []), *source.models]))
 
 
 def _lookup(node: Any, dotted: str) -> Any:

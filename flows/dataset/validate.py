@@ -16,6 +16,7 @@ from prefloom.flows.dataset.invariants import READING, Check, exports, judgement
 from prefloom.flows.dataset.invariants_diversity import diversity
 from prefloom.flows.dataset.invariants_pilot import chosen, pilot
 from prefloom.flows.dataset.invariants_refinement import refinements, rounds
+from prefloom.flows.dataset.invariants_sources import answers_due, sources
 from prefloom.flows.dataset.store import Store
 from prefloom.schemas.candidate import Candidate
 from prefloom.schemas.comparison import Comparison
@@ -73,6 +74,7 @@ def validate(store: Store) -> list[Check]:
         *placed,
         *([pilot(data, recipe)] if recipe.pilot and sound else []),
         chosen(data, recipe),
+        sources(data, recipe),
         *([refinements(data, recipe)] if recipe.refinement else []),
         judgements(data, recipe),
         *([controlled.controls(data, recipe)] if recipe.controls else []),
@@ -133,7 +135,12 @@ def _ids(data: dict[str, pl.DataFrame]) -> Check:
     for table, (kind, parts) in kinds.items():
         ids = data[table][f"{kind}_id"]
         check.expect(ids.is_unique().all(), f"{table}.{kind}_id repeats")
-        wrong = sum(i != content_id(kind, *row) for i, row in zip(ids, data[table].select(parts).iter_rows(), strict=True))
+        if table == "candidates":  # who an answer was written for counts where there is somebody
+            steered = data[table]["steered_by"]
+            rows = [row if who is None else (*row, who) for row, who in zip(data[table].select(parts).iter_rows(), steered, strict=True)]
+        else:
+            rows = list(data[table].select(parts).iter_rows())
+        wrong = sum(i != content_id(kind, *row) for i, row in zip(ids, rows, strict=True))
         check.expect(wrong == 0, f"{wrong} rows of {table} do not say what their id says")
     return check
 
@@ -199,7 +206,7 @@ def _accounting(store: Store, data: dict[str, pl.DataFrame], found: Manifest, re
     if recipe.refinement:
         considered["refinements"] = rounds(data, recipe.refinement)
     if isinstance(source := recipe.candidates, ModelCandidates):
-        considered["candidates"] = data["prompts"].height * len(source.models) * len(source.views) * source.samples
+        considered["candidates"] = answers_due(data, source)
     for name, entry in found.stages.items():
         check.expect(entry.closed, f"{name}: {entry.considered} considered, {entry.kept} kept, {entry.rejected} rejected")
         expected = considered.get(name, entry.considered)

@@ -8,6 +8,7 @@ numbers are exact (of near-duplicates as far as vectors are there or cost nothin
 instead says so in `basis`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
@@ -21,6 +22,7 @@ from prefloom.flows.dataset.run import Run
 from prefloom.flows.steps import forecast_time, freshness
 from prefloom.flows.steps.comparisons import choose
 from prefloom.flows.steps.forecast_answers import Answers, expected_answers
+from prefloom.flows.steps.forecast_asked import Foreseen
 from prefloom.flows.steps.forecast_bytes import Size, journal_bytes, per_character, rejected_bytes, sized, table_bytes
 from prefloom.flows.steps.forecast_controls import expected_controls
 from prefloom.flows.steps.forecast_pilot import Ahead, expected_pilot
@@ -99,8 +101,10 @@ def forecast(run: Run, uses: freshness.Materials) -> Forecast:
     recipe = run.resolved.recipe
     assumed: dict[str, str] = {}
     personas, unfit = personas_of(run.resolved, peek(run, "personas", assumed))
-    prompts, repeated = prompts_of(run.resolved, peek(run, "prompts", assumed))
-    answers = expected_answers(run, uses, prompts, repeated, peek(run, "candidates", assumed))
+    writers = {name: Foreseen(run, uses, name) for name in stages.BY_NAME["prompts"].models(recipe)}
+    prompts, repeated = prompts_of(run.resolved, peek(run, "prompts", assumed), writers)
+    written = any(writer.unknown for writer in writers.values())
+    answers = expected_answers(run, uses, prompts, repeated, peek(run, "candidates", assumed), personas)
     ahead = expected_pilot(run, uses, personas, prompts, answers)
     comparisons, few = choose(recipe, personas, prompts, answers.rows, prompts["prompt_id"].to_list(), ahead.rows)
     panel = Panel(personas, prompts, comparisons)
@@ -111,7 +115,8 @@ def forecast(run: Run, uses: freshness.Materials) -> Forecast:
         readings = replace(readings, left=readings.usage)
     drawn = Drawn(panel, recipe, readings)
     judge = recipe.judgements.model
-    tried = answers.pace | ({judge: readings.pace} if readings.pace else {})
+    pace = {name: writer.pace for name, writer in writers.items() if writer.pace}
+    tried = pace | answers.pace | ({judge: readings.pace} if readings.pace else {})
     controls = expected_controls(run, uses, panel, answers)
     sizes = _early(panel, answers, ahead, (unfit, repeated, few), recipe)
     sizes |= ({"refinements": Size(refining.rows, refining.bytes)} if recipe.refinement else {}) | sized(drawn, answers)
@@ -123,6 +128,8 @@ def forecast(run: Run, uses: freshness.Materials) -> Forecast:
         "candidates": (answers.usage, answers.left),
         "judgements": ({judge: readings.usage}, {judge: rest}),
     }
+    if writers:
+        calls["prompts"] = ({name: w.usage for name, w in writers.items()}, {name: w.left for name, w in writers.items()})
     if recipe.controls:
         calls["controls"] = ({judge: controls.usage}, {judge: controls.left})
     if ahead.usage.calls:
@@ -132,7 +139,8 @@ def forecast(run: Run, uses: freshness.Materials) -> Forecast:
     guessed = {"refinements", "judgements", "controls", "labels", "preferences", "exports", *assumed} | (
         set() if ahead.exact else {"pilot", "comparisons"}
     )
-    if answers.unknown or {"prompts", "candidates"} & assumed.keys():
+    guessed |= {"prompts"} if written else set()
+    if answers.unknown or answers.guessed or {"prompts", "candidates"} & guessed:
         guessed |= {"candidates", "pilot", "comparisons"}
     if guessed & {"personas", "prompts", "candidates"}:
         guessed.add("embeddings")
@@ -142,11 +150,12 @@ def forecast(run: Run, uses: freshness.Materials) -> Forecast:
         dataset=str(run.folder),
         built=False,
         stages=tuple(real.get(stage.name, stage) for stage in expected),
-        journal=(journal, journal_bytes(asked, answers)),
+        journal=(journal, journal_bytes(asked, _with(answers, writers))),
         rates=forecast_time.rates(recipe, tried),
         basis=(
             *_unprobed(run),
             *assumed.values(),
+            *(writer.basis("prompts") for writer in writers.values()),
             *answers.basis,
             *readings.basis,
             *ahead.basis,
@@ -164,6 +173,12 @@ def _less(readings: Readings, made: int) -> Usage:
     share = 1 - made / usage.calls if usage.calls else 1.0
     counts = (left.calls, left.prompt_tokens, left.completion_tokens, left.unmetered, left.cached_tokens)
     return Usage(*(round(share * count) for count in counts))
+
+
+def _with(answers: Answers, writers: Mapping[str, Foreseen]) -> Answers:
+    """The answers with what the writers of prompts add to the journal."""
+    replies = {name: [*answers.replies.get(name, []), *writer.fresh] for name, writer in writers.items()}
+    return replace(answers, left=total([answers.left, {name: w.left for name, w in writers.items()}]), replies=answers.replies | replies)
 
 
 def _rows(entry: StageEntry) -> int:
@@ -231,8 +246,9 @@ def _assumptions(readings: Readings) -> list[str]:
 
 def _warnings(panel: Panel, answers: Answers, few: pl.DataFrame, recipe: Recipe) -> tuple[str, ...]:
     said = []
-    if few.height:
-        said.append(f"{few.height:,} of {panel.prompts.height:,} prompts will have fewer than two answers and are not compared")
+    for reason, why in (("too_few_candidates", "have fewer than two answers"), ("nobody_matches", "belong to a trait value of nobody")):
+        if count := few.filter(pl.col("reason") == reason).height:
+            said.append(f"{count:,} of {panel.prompts.height:,} prompts will {why} and are not compared")
     for what, rows in (("persona", panel.personas), ("prompt", panel.prompts)):
         shares = {"train": 1.0, "validation": recipe.splits.validation, "test": recipe.splits.test}
         said += [
@@ -240,7 +256,8 @@ def _warnings(panel: Panel, answers: Answers, few: pl.DataFrame, recipe: Recipe)
         ]
     said += [f"{key} is not stated: max_tokens stands in for it, so tokens, bytes and money are upper bounds" for key in answers.bounds]
     if recipe.prices:
-        used = [*answers.usage, recipe.judgements.model, *([stages.refiner(recipe)] if recipe.refinement else [])]
+        used = [*stages.BY_NAME["prompts"].models(recipe), *answers.usage, recipe.judgements.model]
+        used += [stages.refiner(recipe)] if recipe.refinement else []
         said += [f"no price for {name}: its calls are in no sum of money" for name in dict.fromkeys(used) if name not in recipe.prices]
     return tuple(said)
 

@@ -3,17 +3,19 @@
     Society("scholar").answer([Request(messages=(("user", "…"),), max_tokens=512)])   ->  batches of (index, Reply)
 
 WHO IS PLANTED   people.py (tastes), wording.py (descriptions), utility.py (what a text is worth), truth.py (kept apart from every run)
-WHO WRITES       respondent.py (what), voice.py (how), content.py (what is known)
+WHO WRITES       respondent.py (what), voice.py (how), content.py (what is known), inventor.py (new tasks, questions and viewpoints)
 WHO JUDGES       reader.py (what a description says), judge.py (log-odds with declared faults), refining.py (when it cannot tell)
 WHO IS ASKED     interview.py (planted people themselves)
 
 Everything follows from the rendered messages, the sampling settings and the member (data/society/characters.yaml): ids, traits and planted
 tastes never reach it. A message with fenced `first` and `second` passages is judged; one with `chosen` and `other` passages gets a sentence
-on who chose so (refining.py); any other is answered. The same request gets the same reply on every machine.
+on who chose so; one with `examples`, `people` or an `outline` asks for something new (inventor.py); any other is answered. The same request
+gets the same reply on every machine.
 """
 
 import hashlib
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from itertools import accumulate
@@ -22,6 +24,7 @@ import orjson
 
 from prefloom.flows.engines.protocol import Reply, Request
 from prefloom.flows.engines.society.data import load, revision
+from prefloom.flows.engines.society.inventor import invent, questions, viewpoints
 from prefloom.flows.engines.society.judge import Asked, Fill, Judge, Verdict, profile
 from prefloom.flows.engines.society.refining import doubts, sentence, three
 from prefloom.flows.engines.society.respondent import respond
@@ -80,8 +83,7 @@ class Society:
                 said = sentence(passages["chosen"], passages["other"], passages.get("persona", ""))
                 replies[place] = _reply(request, said, None)
             else:
-                task = passages.get("task", request.messages[-1][1])
-                replies[place] = _reply(request, respond(task, passages.get("view"), request, self.character), None)
+                replies[place] = _reply(request, self._words(passages, around, request), None)
         for place, one, verdict in zip(places, asked, self._judge.read(asked), strict=True):
             if len(requests[place].letters) == 3 and not verdict.refuses:
                 chances = three(verdict.log_odds, doubts([one])[0], self._judge.traits["slope"])
@@ -89,6 +91,24 @@ class Society:
             else:
                 replies[place] = _judged(requests[place], verdict)
         return [reply for reply in replies if reply is not None]
+
+    def _words(self, passages: dict[str, str], around: str, request: Request) -> str:
+        """Something new after examples, of some people or about a task, where that is asked for; an answer to the task otherwise."""
+        if "examples" in passages:
+            return invent(passages["examples"], request, self.character)
+        if people := passages.get("people"):
+            return questions(people, _how_many(around), request, self.character)
+        if outline := passages.get("outline"):
+            return viewpoints(outline, _how_many(around), request, self.character)
+        task = passages.get("task", request.messages[-1][1])
+        view, reader = passages.get("view"), passages.get("reader")
+        return respond(task, f"{view}. {reader}" if view and reader else view or reader, request, self.character)
+
+
+def _how_many(around: str) -> int:
+    """The first number that is asked for, within reason."""
+    found = re.search(r"\b(\d{1,2})\b", around)
+    return max(1, int(found.group(1))) if found else 4
 
 
 def told(request: Request) -> tuple[dict[str, str], str]:
