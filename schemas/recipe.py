@@ -18,9 +18,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from prefloom.schemas.checks import Checks, Comparisons, Judgements
 from prefloom.schemas.diversity import Diversity, Pilot
 from prefloom.schemas.embedder import SERVING, Embedder
+from prefloom.schemas.ensembles import AttributePersonas, EnsemblePersonas
 from prefloom.schemas.errors import nearest
 from prefloom.schemas.ids import content_hash
 from prefloom.schemas.models import EndpointModel, SocietyModel
+from prefloom.schemas.rewards import REWARD_SERVING, Reward
 from prefloom.schemas.section import Money, Section, Share, portable
 from prefloom.schemas.serving import Server
 from prefloom.schemas.sources import (
@@ -50,8 +52,19 @@ REPLACED: dict[str, str] = {
     "template": "the bare name of a template file; its content is in the hash of the stage that renders it",
     "templates": "the same, one by one",
 }
-OPTIONAL = ("embeddings", "diversity", "pilot")  # sections whose absence leaves the fingerprint as it was before there were any
-OPAQUE = ("models", "values", "fields", "target")  # keys below these are the user's own words: a model may be called `path`
+OPTIONAL = ("embeddings", "diversity", "pilot", "rewards")  # sections whose absence leaves the fingerprint as it was before there were any
+OPAQUE = (
+    "models",
+    "values",
+    "fields",
+    "target",
+    "weights",
+    "types",
+    "shares",
+)  # keys below these are the user's own words: a model may be called `path`
+
+
+PersonaSource = GridPersonas | TemplatePersonas | FilePersonas | SocietyPersonas | EnsemblePersonas | AttributePersonas
 
 
 class Splits(Section):
@@ -138,7 +151,7 @@ class Recipe(Section):
     models: dict[str, Annotated[SocietyModel | EndpointModel, Field(discriminator="engine")]] = Field(
         description="Your name for a model -> what answers"
     )
-    personas: list[Annotated[GridPersonas | TemplatePersonas | FilePersonas | SocietyPersonas, Field(discriminator="source")]] = Field(
+    personas: list[Annotated[PersonaSource, Field(discriminator="source")]] = Field(
         min_length=1, description="Where the personas come from: one or more sources"
     )
     prompts: list[Annotated[SeedPrompts | FilePrompts, Field(discriminator="source")]] = Field(
@@ -148,8 +161,11 @@ class Recipe(Section):
     embeddings: Embedder | None = Field(default=None, description="What turns the texts of the dataset into vectors; null makes none")
     diversity: Diversity | None = Field(default=None, description="Near-duplicates out, the most different kept; null does neither")
     pilot: Pilot | None = Field(default=None, description="A look at answers and pairs before everybody is asked; null: pairs by chance")
+    rewards: dict[str, Reward] | None = Field(
+        default=None, min_length=1, description="Your name for a reward -> what scores answers; null scores none"
+    )
     comparisons: Comparisons = Comparisons()
-    judgements: Judgements
+    judgements: Judgements = Judgements()
     checks: Checks = Checks()
     splits: Splits = Splits()
     shards: Shards = Shards()
@@ -162,7 +178,8 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _models_exist(self) -> Self:
-        asked = [*getattr(self.candidates, "models", []), self.judgements.model, *self.prices, *self.rates, *self.servers]
+        judges = [self.judgements.model] if self.judgements.model else []
+        asked = [*getattr(self.candidates, "models", []), *judges, *self.prices, *self.rates, *self.servers]
         for name in asked:
             if name not in self.models:
                 raise ValueError(f"no model '{name}' under models; {nearest(name, self.models)}")
@@ -179,6 +196,39 @@ class Recipe(Section):
             if getattr(self, name) is not None and self.embeddings is None:
                 raise ValueError(f"{name} without vectors to go by: add embeddings: {{engine: sentence-transformers}}")
         return self
+
+    @model_validator(mode="after")
+    def _everybody_can_decide(self) -> Self:
+        weighing = [source for source in self.personas if isinstance(source, EnsemblePersonas | AttributePersonas)]
+        for source in weighing:
+            for name in sorted(source.named) or [""]:
+                if not self.rewards or (name and name not in self.rewards):
+                    known = nearest(name, self.rewards or {}) if self.rewards else "there are none"
+                    raise ValueError(
+                        f"personas of source {source.source} weigh '{name or 'all'}', and that is no name under rewards; {known}"
+                    )
+        if weighing and self.pilot and (self.pilot.personas or self.pilot.rates):
+            raise ValueError(
+                f"the pilot asks a judge, and personas of source {weighing[0].source} decide by weights; leave one of them out"
+            )
+        if self.conflict and self.pilot:
+            raise ValueError("personas.conflict and pilot both choose the pairs; leave one of them out")
+        if sum(isinstance(source, AttributePersonas) and source.conflict is not None for source in weighing) > 1:
+            raise ValueError("two sources of personas with a conflict; there is one choice of pairs")
+        if self.asks and not self.judgements.model:
+            raise ValueError("judgements.model is missing: somebody has to read the comparisons for personas with a description")
+        return self
+
+    @property
+    def asks(self) -> bool:
+        """Whether any persona is one that a judge is asked about; the others decide by their weights."""
+        return any(not isinstance(source, EnsemblePersonas | AttributePersonas) for source in self.personas)
+
+    @property
+    def conflict(self) -> AttributePersonas | None:
+        """The source that says on how many of the comparisons its types disagree, if there is one."""
+        found = (source for source in self.personas if isinstance(source, AttributePersonas) and source.conflict is not None)
+        return next(found, None)
 
 
 class Resolved(BaseModel):
@@ -197,6 +247,11 @@ class Resolved(BaseModel):
                 del everything[name]
         if "embeddings" in everything:
             everything["embeddings"] = {key: value for key, value in everything["embeddings"].items() if key not in SERVING}
+        if everything.get("rewards"):
+            everything["rewards"] = {
+                name: {key: value for key, value in reward.items() if key not in REWARD_SERVING}
+                for name, reward in everything["rewards"].items()
+            }
         if not sections:
             whole: dict[str, Any] = self._portable(everything)
             return whole
