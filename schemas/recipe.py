@@ -11,9 +11,10 @@
 `python -m prefloom.schemas.recipe > data/recipes/recipe.schema.json` writes the JSON Schema that editors read.
 """
 
+import re
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from prefloom.schemas.checks import Checks, Comparisons, Judgements
 from prefloom.schemas.diversity import Diversity, Pilot
@@ -180,8 +181,9 @@ class Recipe(Section):
     def _models_exist(self) -> Self:
         judges = [self.judgements.model] if self.judgements.model else []
         asked = [*getattr(self.candidates, "models", []), *judges, *self.prices, *self.rates, *self.servers]
+        scoring = {*self.prices, *self.rates} & {*(self.rewards or ())}  # a reward has its price and its pace too
         for name in asked:
-            if name not in self.models:
+            if name not in self.models and name not in scoring:
                 raise ValueError(f"no model '{name}' under models; {nearest(name, self.models)}")
         if idle := [name for name in self.servers if not isinstance(self.models[name], EndpointModel)]:
             raise ValueError(f"servers.{idle[0]} serves nobody: that model has engine {self.models[idle[0]].engine}")
@@ -196,6 +198,16 @@ class Recipe(Section):
             if getattr(self, name) is not None and self.embeddings is None:
                 raise ValueError(f"{name} without vectors to go by: add embeddings: {{engine: sentence-transformers}}")
         return self
+
+    @field_validator("rewards")
+    @classmethod
+    def _names(cls, rewards: dict[str, Reward] | None) -> dict[str, Reward] | None:
+        for name in rewards or ():
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name) or name in (*OPAQUE, *REPLACED):
+                raise ValueError(
+                    f"a reward called {name!r}; letters, digits, dot, hyphen and underscore make a name, and {', '.join(OPAQUE)} do not"
+                )
+        return rewards
 
     @model_validator(mode="after")
     def _everybody_can_decide(self) -> Self:

@@ -34,8 +34,8 @@ def dirichlet(alpha: float, size: int, count: int, seed: int, stage: str = "weig
     """
     rows, columns = np.arange(first, first + count, dtype=np.uint64)[:, None], np.arange(size, dtype=np.uint64)[None, :]
     logs = np.log(_gamma(alpha + 1, seed, stage, rows, columns)) + np.log(_open(draw(seed, f"{stage}/power", rows, columns))) / alpha
-    shares: Floats = np.exp(logs - logs.max(axis=1, keepdims=True))
-    return shares / shares.sum(axis=1, keepdims=True)
+    shares = np.exp(logs - logs.max(axis=1, keepdims=True))
+    return np.asarray(shares / shares.sum(axis=1, keepdims=True))
 
 
 def _gamma(shape: float, seed: int, stage: str, rows: NDArray[np.uint64], columns: NDArray[np.uint64]) -> Floats:
@@ -68,7 +68,7 @@ def in_millionths(shares: Floats) -> NDArray[np.int64]:
     order = np.argsort(whole - scaled, axis=1, kind="stable")
     ranks = np.empty_like(order)
     np.put_along_axis(ranks, order, np.arange(shares.shape[1])[None, :], axis=1)
-    return whole + (ranks < (WHOLE - whole.sum(axis=1))[:, None])
+    return np.asarray(whole + (ranks < (WHOLE - whole.sum(axis=1))[:, None]), dtype=np.int64)
 
 
 def drawn(alpha: float, names: list[str], count: int, seed: int, stage: str) -> list[dict[str, float]]:

@@ -25,6 +25,7 @@ from prefloom.flows.steps.forecast_bytes import Size, journal_bytes, per_charact
 from prefloom.flows.steps.forecast_pilot import Ahead, expected_pilot
 from prefloom.flows.steps.forecast_readings import Panel, Readings, expected_readings
 from prefloom.flows.steps.forecast_rows import Drawn
+from prefloom.flows.steps.forecast_scores import expected_scores, readers
 from prefloom.flows.steps.forecast_vectors import peek
 from prefloom.flows.steps.personas import personas_of
 from prefloom.flows.steps.prompts import prompts_of
@@ -102,32 +103,39 @@ def forecast(run: Run, uses: freshness.Materials) -> Forecast:
     ahead = expected_pilot(run, uses, personas, prompts, answers)
     comparisons, few = choose(recipe, personas, prompts, answers.rows, prompts["prompt_id"].to_list(), ahead.rows)
     panel = Panel(personas, prompts, comparisons)
-    readings = expected_readings(panel, run, uses, answers)
+    readings = expected_readings(readers(panel), run, uses, answers)
+    scores = expected_scores(recipe, prompts, answers)
     drawn = Drawn(panel, recipe, readings)
     judge = recipe.judgements.model
     tried = answers.pace | ({judge: readings.pace} if readings.pace else {})
-    sizes = _early(panel, answers, ahead, (unfit, repeated, few), recipe) | sized(drawn, answers)
+    sizes = _early(panel, answers, ahead, (unfit, repeated, few), recipe) | scores.sizes | sized(drawn, answers)
     rest = _less(readings, ahead.shared(comparisons)) if ahead.rows is not None else readings.left
     asked = replace(drawn, readings=replace(readings, left=rest + ahead.left)) if ahead.rows is not None else drawn
-    calls = {"candidates": (answers.usage, answers.left), "judgements": ({judge: readings.usage}, {judge: rest})}
+    calls = {"candidates": (answers.usage, answers.left), "scores": (scores.usage, scores.usage)}
+    if recipe.asks:
+        calls["judgements"] = ({judge: readings.usage}, {judge: rest})
     if ahead.usage.calls:
         calls["pilot"] = ({judge: ahead.usage}, {judge: ahead.left})
     guessed = {"judgements", "labels", "preferences", "exports", *assumed} | (set() if ahead.exact else {"pilot", "comparisons"})
+    if recipe.conflict:
+        guessed.add("comparisons")
     if answers.unknown or {"prompts", "candidates"} & assumed.keys():
-        guessed |= {"candidates", "pilot", "comparisons"}
+        guessed |= {"candidates", "scores", "pilot", "comparisons"}
     if guessed & {"personas", "prompts", "candidates"}:
         guessed.add("embeddings")
+    order = {stage.name: place for place, stage in enumerate(stages.STAGES)}
     expected = [StageForecast(name, size.rows, size.bytes, *calls.get(name, ({}, {})), name not in guessed) for name, size in sizes.items()]
     return Forecast(
         dataset=str(run.folder),
         built=False,
-        stages=tuple(real.get(stage.name, stage) for stage in expected),
+        stages=tuple(real.get(stage.name, stage) for stage in sorted(expected, key=lambda one: order[one.name])),
         journal=(journal, journal_bytes(asked, answers)),
         rates=forecast_time.rates(recipe, tried),
         basis=(
             *_unprobed(run),
             *assumed.values(),
             *answers.basis,
+            *scores.basis,
             *readings.basis,
             *ahead.basis,
             *_assumptions(readings),
@@ -219,7 +227,7 @@ def _warnings(panel: Panel, answers: Answers, few: pl.DataFrame, recipe: Recipe)
         ]
     said += [f"{key} is not stated: max_tokens stands in for it, so tokens, bytes and money are upper bounds" for key in answers.bounds]
     if recipe.prices:
-        used = [*answers.usage, recipe.judgements.model]
+        used = [*answers.usage, *([recipe.judgements.model] if recipe.asks else [])]
         said += [f"no price for {name}: its calls are in no sum of money" for name in dict.fromkeys(used) if name not in recipe.prices]
     return tuple(said)
 

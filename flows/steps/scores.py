@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from prefloom.flows.dataset import inputs, standards, tables
 from prefloom.flows.dataset.shards import ShardJob, ShardReport
@@ -40,7 +41,7 @@ def score_candidates(job: ShardJob) -> ShardReport:
     assert rewards, "a recipe without rewards has no such stage"
     answers = tables.read(job.run.store, job.part("candidates"), Candidate, ["candidate_id", "prompt_id", "model", "text"])
     meter = Meter(job, planned=answers.height * len(rewards))
-    measured: dict[str, np.ndarray] = {}  # set -> all its properties, which are measured together
+    measured: dict[str, NDArray[np.float32]] = {}  # set -> all its properties, which are measured together
     rows: list[pl.DataFrame] = []
     for name, section in sorted(rewards.items()):
         if isinstance(section, ScorerReward):
@@ -53,8 +54,8 @@ def score_candidates(job: ShardJob) -> ShardReport:
             found = _asked(job, name, section, answers, meter)
         scores = [value if isinstance(value, float) else None for value in found]
         why = [None if isinstance(value, float) else value for value in found]
-        named = [pl.lit(name).alias("reward"), pl.Series("score", scores, dtype=pl.Float64), pl.Series("why", why, dtype=pl.String)]
-        rows.append(answers.select("candidate_id", "prompt_id", *named))
+        columns = pl.Series("score", scores, dtype=pl.Float64), pl.Series("why", why, dtype=pl.String)
+        rows.append(answers.select("candidate_id", "prompt_id", pl.lit(name).alias("reward"), *columns))
     table = pl.concat(rows).sort("candidate_id", "reward")
     lost = tables.frame(Rejected, [_unscored(*row) for row in table.filter(pl.col("why").is_not_null()).drop("score").iter_rows()])
     kept = table.filter(pl.col("why").is_null()).drop("why")

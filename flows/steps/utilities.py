@@ -46,9 +46,9 @@ class Weighing(NamedTuple):
 def log_odds(weights: Floats, steps: Floats, first: Ints, second: Ints) -> Floats:
     """personas × comparisons: the weighed score of the first answer less that of the second, in standard deviations; exact."""
     whole = np.rint(weights / GRID)
-    gaps: Floats = whole @ (steps[first] - steps[second]).T
+    gaps = whole @ (steps[first] - steps[second]).T
     gaps *= GRID * STEP
-    return gaps
+    return np.asarray(gaps, dtype=np.float64)
 
 
 def choose(gaps: Floats, noise: Floats, flips: Floats, personas: NDArray[np.uint64], comparisons: NDArray[np.uint64], seed: int) -> Floats:
