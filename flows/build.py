@@ -44,6 +44,7 @@ from prefloom.flows.steps.pilot import look_ahead
 from prefloom.flows.steps.preferences import check_labels
 from prefloom.flows.steps.prompts import collect_prompts
 from prefloom.flows.steps.refinements import refine_personas
+from prefloom.flows.steps.scores import fit_standards, score_candidates
 from prefloom.flows.steps.verdicts import THREE
 from prefloom.schemas.manifest import StageEntry
 from prefloom.schemas.models import EndpointModel
@@ -101,6 +102,9 @@ def _stages(build: "Build") -> None:
         build.stage("candidates", generate_candidates)
     if build.run.resolved.recipe.embeddings:
         build.stage("embeddings", embed_texts)
+    if build.run.resolved.recipe.rewards:
+        build.stage("scores", score_candidates)
+        build.stage("standards", fit_standards)
     if build.run.resolved.recipe.pilot:
         build.stage("pilot", look_ahead)
     build.stage("comparisons", choose_comparisons)
@@ -201,7 +205,8 @@ class Build:
 
     def _seal(self, stage: stages.Stage) -> None:
         """Before a stage, fold in what killed builds journaled; after it, what this one did."""
-        for model in stage.models(self.run.resolved.recipe):
+        recipe = self.run.resolved.recipe
+        for model in (*stage.models(recipe), *stage.journals(recipe)):
             self.run.journal(self.uses.models[model]).seal()
 
     def finish(self) -> None:

@@ -29,7 +29,11 @@ class Comparisons(Section):
 class Judgements(Section):
     """Who decides, and from which words."""
 
-    model: str = Field(description="Name from `models`")
+    model: str = Field(
+        default="",
+        exclude_if=lambda name: not name,
+        description="Name from `models`; needed unless all personas decide by weights (sources ensemble and attributes)",
+    )
     templates: Distinct = Field(default=["judge/pairwise"], min_length=1, description="Each is read in both orders")
 
 

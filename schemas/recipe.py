@@ -11,19 +11,22 @@
 `python -m prefloom.schemas.recipe > data/recipes/recipe.schema.json` writes the JSON Schema that editors read.
 """
 
+import re
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from prefloom.schemas.checks import Checks, Comparisons, Judgements
 from prefloom.schemas.controls import Controls, SignalLimits
 from prefloom.schemas.diversity import Diversity, Pilot
 from prefloom.schemas.embedder import SERVING, Embedder
+from prefloom.schemas.ensembles import AttributePersonas, EnsemblePersonas
 from prefloom.schemas.errors import nearest
 from prefloom.schemas.ids import content_hash
 from prefloom.schemas.models import EndpointModel, SocietyModel
 from prefloom.schemas.prompt_sources import AugmentedPrompts, EntityPrompts, SpecificPrompts
 from prefloom.schemas.refinement import Refinement
+from prefloom.schemas.rewards import REWARD_SERVING, Reward
 from prefloom.schemas.section import Money, Section, Share, portable
 from prefloom.schemas.serving import Server
 from prefloom.schemas.sources import (
@@ -56,8 +59,11 @@ REPLACED: dict[str, str] = {
     "templates": "the same, one by one",
 }
 # Sections whose absence leaves the fingerprint as it was before there were any.
-OPTIONAL = ("embeddings", "diversity", "pilot", "refinement", "controls")
-OPAQUE = ("models", "values", "fields", "target", "traits")  # keys below these are the user's own words: a model may be called `path`
+OPTIONAL = ("embeddings", "diversity", "pilot", "rewards", "refinement", "controls")
+# Keys below these are the user's own words: a model may be called `path`.
+OPAQUE = ("models", "values", "fields", "target", "traits", "weights", "types", "shares")
+
+PersonaSource = GridPersonas | TemplatePersonas | FilePersonas | SocietyPersonas | EnsemblePersonas | AttributePersonas
 
 
 class Splits(Section):
@@ -145,7 +151,7 @@ class Recipe(Section):
     models: dict[str, Annotated[SocietyModel | EndpointModel, Field(discriminator="engine")]] = Field(
         description="Your name for a model -> what answers"
     )
-    personas: list[Annotated[GridPersonas | TemplatePersonas | FilePersonas | SocietyPersonas, Field(discriminator="source")]] = Field(
+    personas: list[Annotated[PersonaSource, Field(discriminator="source")]] = Field(
         min_length=1, description="Where the personas come from: one or more sources"
     )
     prompts: list[PromptSource] = Field(min_length=1, description="Where the prompts come from: one or more sources")
@@ -153,9 +159,12 @@ class Recipe(Section):
     embeddings: Embedder | None = Field(default=None, description="What turns the texts of the dataset into vectors; null makes none")
     diversity: Diversity | None = Field(default=None, description="Near-duplicates out, the most different kept; null does neither")
     pilot: Pilot | None = Field(default=None, description="A look at answers and pairs before everybody is asked; null: pairs by chance")
+    rewards: dict[str, Reward] | None = Field(
+        default=None, min_length=1, description="Your name for a reward -> what scores answers; null scores none"
+    )
     comparisons: Comparisons = Comparisons()
     refinement: Refinement | None = Field(default=None, description="Complete descriptions that cannot decide; null: leave them")
-    judgements: Judgements
+    judgements: Judgements = Judgements()
     controls: Controls | None = Field(default=None, description="Readings without, with another and once more with a persona; null: none")
     checks: Checks = Checks()
     splits: Splits = Splits()
@@ -170,10 +179,11 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _models_exist(self) -> Self:
         writers = [source.model for source in self.prompts if isinstance(source, AugmentedPrompts | SpecificPrompts)]
-        asked = [*writers, *askable(self.candidates), self.judgements.model, *self.prices, *self.rates, *self.servers]
-        asked += [self.refinement.model] if self.refinement and self.refinement.model else []
+        judges = [name for name in (self.judgements.model, self.refinement and self.refinement.model) if name]
+        asked = [*writers, *askable(self.candidates), *judges, *self.prices, *self.rates, *self.servers]
+        scoring = {*self.prices, *self.rates} & {*(self.rewards or ())}  # a reward has its price and its pace too
         for name in asked:
-            if name not in self.models:
+            if name not in self.models and name not in scoring:
                 raise ValueError(f"no model '{name}' under models; {nearest(name, self.models)}")
         if idle := [name for name in self.servers if not isinstance(self.models[name], EndpointModel)]:
             raise ValueError(f"servers.{idle[0]} serves nobody: that model has engine {self.models[idle[0]].engine}")
@@ -204,6 +214,49 @@ class Recipe(Section):
                 raise ValueError(f"{name} without vectors to go by: add embeddings: {{engine: sentence-transformers}}")
         return self
 
+    @field_validator("rewards")
+    @classmethod
+    def _names(cls, rewards: dict[str, Reward] | None) -> dict[str, Reward] | None:
+        for name in rewards or ():
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name) or name in (*OPAQUE, *REPLACED):
+                raise ValueError(
+                    f"a reward called {name!r}; letters, digits, dot, hyphen and underscore make a name, and {', '.join(OPAQUE)} do not"
+                )
+        return rewards
+
+    @model_validator(mode="after")
+    def _everybody_can_decide(self) -> Self:
+        weighing = [source for source in self.personas if isinstance(source, EnsemblePersonas | AttributePersonas)]
+        for source in weighing:
+            for name in sorted(source.named) or [""]:
+                if not self.rewards or (name and name not in self.rewards):
+                    known = nearest(name, self.rewards or {}) if self.rewards else "there are none"
+                    raise ValueError(
+                        f"personas of source {source.source} weigh '{name or 'all'}', and that is no name under rewards; {known}"
+                    )
+        if weighing and self.pilot and (self.pilot.personas or self.pilot.rates):
+            raise ValueError(
+                f"the pilot asks a judge, and personas of source {weighing[0].source} decide by weights; leave one of them out"
+            )
+        if self.conflict and self.pilot:
+            raise ValueError("personas.conflict and pilot both choose the pairs; leave one of them out")
+        if sum(isinstance(source, AttributePersonas) and source.conflict is not None for source in weighing) > 1:
+            raise ValueError("two sources of personas with a conflict; there is one choice of pairs")
+        if self.asks and not self.judgements.model:
+            raise ValueError("judgements.model is missing: somebody has to read the comparisons for personas with a description")
+        return self
+
+    @property
+    def asks(self) -> bool:
+        """Whether any persona is one that a judge is asked about; the others decide by their weights."""
+        return any(not isinstance(source, EnsemblePersonas | AttributePersonas) for source in self.personas)
+
+    @property
+    def conflict(self) -> AttributePersonas | None:
+        """The source that says on how many of the comparisons its types disagree, if there is one."""
+        found = (source for source in self.personas if isinstance(source, AttributePersonas) and source.conflict is not None)
+        return next(found, None)
+
 
 class Resolved(BaseModel):
     """A recipe as it was run: every default filled in, every input file named by the hash of its content."""
@@ -221,6 +274,11 @@ class Resolved(BaseModel):
                 del everything[name]
         if "embeddings" in everything:
             everything["embeddings"] = {key: value for key, value in everything["embeddings"].items() if key not in SERVING}
+        if everything.get("rewards"):
+            everything["rewards"] = {
+                name: {key: value for key, value in reward.items() if key not in REWARD_SERVING}
+                for name, reward in everything["rewards"].items()
+            }
         if not sections:
             whole: dict[str, Any] = self._portable(everything)
             return whole

@@ -140,6 +140,11 @@ class CandidateFields(Section):
     model: str | None = Field(default="model", description="Column of the name of who wrote it (null: unknown)")
     prompt_id: str | None = Field(default=None, description="Column of the prompt's id, as in `prompts.fields.id`")
     prompt: str | None = Field(default=None, description="Column of the prompt's whole text")
+    wide: Count | None = Field(
+        default=None,
+        exclude_if=lambda count: count is None,
+        description="How many answers stand in one row; then `{i}` in the name of a column counts them from 1 (default: one)",
+    )
 
     @model_validator(mode="after")
     def _one_link(self) -> Self:

@@ -26,6 +26,7 @@ from prefloom.flows.steps.pilot import look_ahead
 from prefloom.flows.steps.preferences import check_labels
 from prefloom.flows.steps.prompts import collect_prompts
 from prefloom.flows.steps.refinements import refine_personas
+from prefloom.flows.steps.scores import fit_standards, score_candidates
 from prefloom.schemas.recipe import Recipe, Resolved
 
 Step = Callable[[ShardJob], ShardReport]
@@ -34,6 +35,8 @@ STEPS: dict[str, Step] = {
     "prompts": collect_prompts,
     "candidates": generate_candidates,
     "embeddings": embed_texts,
+    "scores": score_candidates,
+    "standards": fit_standards,
     "pilot": look_ahead,
     "comparisons": choose_comparisons,
     "refinements": refine_personas,
@@ -82,7 +85,7 @@ def make(run: Run, name: str, clock: Callable[[], float] = time.perf_counter) ->
     began = clock()
     report = merge([step(ShardJob(str(run.folder), name, index, digest)) for index in range(jobs)])
     seconds = clock() - began
-    for model in stage.models(recipe):
+    for model in (*stage.models(recipe), *stage.journals(recipe)):
         run.journal(uses.models[model]).seal()
     stages.finish(run, stage, digest, report)
     return report, seconds

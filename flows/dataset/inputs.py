@@ -43,6 +43,21 @@ def rows(path: Path, columns: Sequence[str], sha256: str | None = None) -> Itera
         expect_unchanged(path, sha256)
 
 
+def numbered(path: Path, columns: Sequence[str], wide: int | None, sha256: str | None = None) -> Iterator[tuple[str, Row]]:
+    """The same where a row of the file holds `wide` rows: `{i}` in a column's name counts them from 1, columns without it are shared."""
+    if wide is None:
+        yield from rows(path, columns, sha256)
+        return
+    if not any("{i}" in column for column in columns):
+        raise InputError(str(path), "fields.wide", found="no column with {i} in its name", expected="such as text: 'response_{i}'")
+    counts = range(1, wide + 1)
+    named = {column: [column.replace("{i}", str(i)) for i in counts] for column in columns}
+    every = list(dict.fromkeys(name for names in named.values() for name in names))
+    for place, row in rows(path, every, sha256):
+        for i in counts:
+            yield f"{place}, answer {i}", {column: row[names[i - 1]] for column, names in named.items()}
+
+
 def columns(path: Path) -> list[str]:
     """Names of the columns that a file has: of the header, or of the first row of a .jsonl file. Whatever is wrong is left to `rows`."""
     if path.suffix == ".parquet":

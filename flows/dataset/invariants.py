@@ -46,11 +46,16 @@ class Check:
 def judgements(data: dict[str, pl.DataFrame], recipe: Recipe) -> Check:
     """Every judgement is one that was asked."""
     check = Check("judgements", "each was asked for, by the recipe's judge and templates, and read once; masses are probabilities")
-    frame = data["judgements"]
+    deciding = data["personas"].select("persona_id", "kind")
+    frame = data["judgements"].join(deciding, on="persona_id", how="left")
+    reads = pl.col("kind") == "judge"
     templates = [portable(name) for name in recipe.judgements.templates]
     broken = {
-        "judgements are not by the recipe's judge": pl.col("model") != recipe.judgements.model,
-        "judgements are from another template": ~pl.col("template").is_in(templates),
+        "judgements are not by the recipe's judge": pl.col("model")
+        != pl.when(reads).then(pl.lit(recipe.judgements.model)).otherwise(pl.lit("rewards")),
+        "judgements are from another template": pl.when(reads)
+        .then(~pl.col("template").is_in(templates))
+        .otherwise(pl.col("template") != pl.col("kind")),
         "judgements have no finite log-odds": ~pl.col("log_odds").is_finite(),
         "judgements have a mass that is no probability": ~pl.col("mass").is_between(0, 1 + TOLERANCE),
     }

@@ -99,6 +99,11 @@ def chosen(data: dict[str, pl.DataFrame], recipe: Recipe) -> Check:
     pairs = data["candidates"].group_by("prompt_id").len("answers").select("prompt_id", count.cast(pl.Int64).alias("pairs"))
     if recipe.pilot:
         pairs = data["pilot"].group_by("prompt_id").len("pairs").with_columns(pl.col("pairs").cast(pl.Int64))
+    if recipe.conflict:  # invariants_users.py looks at which they are
+        over = rows.group_by("prompt_id").len("drawn").filter(pl.col("drawn") > most).height
+        check.expect(over == 0, f"{over} prompts have more comparisons than {most}")
+        check.refuse(rows, {"comparisons have an inclusion that is no chance": (pl.col("inclusion") <= 0) | (pl.col("inclusion") > 1)})
+        return check
     drawn = rows.group_by("prompt_id").len("drawn").join(pairs, on="prompt_id", how="full", coalesce=True).filter(pl.col("pairs") > 0)
     unasked = data["rejected"].filter((pl.col("stage") == "comparisons") & (pl.col("reason") == "nobody_matches"))["row_id"]
     drawn = drawn.filter(~pl.col("prompt_id").is_in(unasked.implode()))

@@ -64,7 +64,8 @@ def complete(recipe: Recipe) -> Recipe:
 def input_files(recipe: Recipe) -> dict[str, str]:
     """Place in the recipe -> path of the input file that is named there."""
     places = {f"{name}.{i}.path": source for name in ("personas", "prompts") for i, source in enumerate(getattr(recipe, name))}
-    sources = places | {"candidates.path": recipe.candidates}
+    scored = {f"rewards.{name}.path": reward for name, reward in (recipe.rewards or {}).items()}
+    sources = places | {"candidates.path": recipe.candidates} | scored
     return {place: path for place, source in sources.items() if (path := getattr(source, "path", None))}
 
 
@@ -129,6 +130,7 @@ def _item(tree: Any, index: str, dotted: str) -> Any:
 
 
 _TAGS = {"file", "seeds", "grid", "template", "models", "society", "endpoint", "entities", "augmented", "specific", "listed", "asked"}
+_TAGS |= {"scorer", "transformers", "ensemble", "attributes"}
 _KINDS = {"source": "file, or another kind of source", "engine": "endpoint, or another engine"}
 
 
@@ -147,10 +149,10 @@ def _explain(recipe: str, error: ValidationError) -> InputError:
         case "value_error":
             found, message = message, ""
         case "union_tag_not_found":
-            kind = "engine" if place[0] == "models" else "source"
+            kind = "engine" if place[0] in ("models", "rewards") else "source"
             place, found, message = [*place, kind], "nothing", _KINDS[kind]
         case "union_tag_invalid":
-            kind = "engine" if place[0] == "models" else "source"
+            kind = "engine" if place[0] in ("models", "rewards") else "source"
             place, found, message = [*place, kind], f"'{context['tag']}'", f"one of {context['expected_tags']}"
         case "model_type":
             message = "a mapping of keys"
@@ -164,7 +166,9 @@ def _is_union_tag(location: tuple[int | str, ...], index: int) -> bool:
     if index == 0 or location[index] not in _TAGS:
         return False
     return (
-        isinstance(location[index - 1], int) or location[index - 1] in ("candidates", "views") or (index == 2 and location[0] == "models")
+        isinstance(location[index - 1], int)
+        or location[index - 1] in ("candidates", "views")
+        or (index == 2 and location[0] in ("models", "rewards"))
     )
 
 

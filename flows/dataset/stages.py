@@ -25,6 +25,7 @@ from prefloom.schemas.steering import AskedViews
 
 MANIFEST = "manifest.json"
 GENERIC = "judge/generic"  # what a judge is asked about people in general
+REWARD = "rewards/"  # before the name of a reward among the identities of a run
 EMBEDDER, PEOPLE = "embeddings", "people"  # what the embedder and planted people are called among the identities of a run
 
 
@@ -107,6 +108,19 @@ def _export_templates(recipe: Recipe) -> list[str]:
     return ["export/system"] if recipe.exports.trl and recipe.exports.trl.persona else []
 
 
+def _journaled_rewards(recipe: Recipe) -> list[str]:
+    """The rewards whose scores are journaled, as they are called among the identities."""
+    return [REWARD + name for name, reward in (recipe.rewards or {}).items() if reward.engine in ("transformers", "endpoint")]
+
+
+def _rewards(recipe: Recipe) -> list[str]:
+    return [REWARD + name for name, reward in sorted((recipe.rewards or {}).items()) if reward.engine != "file"]
+
+
+def _judges(recipe: Recipe) -> list[str]:
+    return [recipe.judgements.model] if recipe.asks else []
+
+
 def _by_persona(recipe: Recipe) -> int:
     return recipe.shards.personas
 
@@ -127,6 +141,7 @@ class Stage:
     wanted: Callable[[Recipe], bool] = lambda _: True
     also: Callable[[Recipe], list[str]] = _nothing  # parents that it has for some recipes
     beside: Callable[[Recipe], list[str]] = _nothing  # what else its rows depend on, among the identities of a run
+    journals: Callable[[Recipe], list[str]] = _nothing  # those of them whose answers it journals
 
     def parents_in(self, recipe: Recipe) -> list[str]:
         """Those of its parents that the recipe has."""
@@ -135,7 +150,7 @@ class Stage:
     @property
     def asks_models(self) -> bool:
         """Whether the stage makes model calls, which may fail and be asked again."""
-        return self.models is not _nothing
+        return self.models is not _nothing or self.journals is not _nothing
 
     def patterns(self) -> list[str]:
         """Glob patterns of all its files."""
@@ -145,7 +160,7 @@ class Stage:
 STAGES: tuple[Stage, ...] = (
     Stage(
         "personas",
-        2,
+        3,
         "persona",
         (),
         ("seed", "personas", "splits", "diversity.personas"),
@@ -184,6 +199,25 @@ STAGES: tuple[Stage, ...] = (
         beside=lambda _: [EMBEDDER],
     ),
     Stage(
+        "scores",
+        1,
+        "score",
+        ("prompts", "candidates"),
+        ("rewards",),
+        wanted=lambda recipe: recipe.rewards is not None,
+        beside=_rewards,
+        journals=_journaled_rewards,
+    ),
+    Stage(
+        "standards",
+        1,
+        "reward",
+        ("prompts", "scores"),
+        ("rewards",),
+        parts=lambda _: 1,
+        wanted=lambda recipe: recipe.rewards is not None,
+    ),
+    Stage(
         "pilot",
         1,
         "item",  # an answer that is looked at, or a reading
@@ -193,7 +227,13 @@ STAGES: tuple[Stage, ...] = (
         models=_pilot_models,
         wanted=lambda recipe: recipe.pilot is not None,
     ),
-    Stage("comparisons", 2, "prompt", ("personas", "prompts", "candidates", "pilot"), ("seed", "comparisons", "pilot")),
+    Stage(
+        "comparisons",
+        2,
+        "prompt",
+        ("personas", "prompts", "candidates", "pilot", "scores", "standards"),
+        ("seed", "personas", "comparisons", "pilot"),
+    ),
     Stage(
         "refinements",
         1,
@@ -210,10 +250,10 @@ STAGES: tuple[Stage, ...] = (
         "judgements",
         2,
         "reading",
-        ("personas", "prompts", "candidates", "comparisons", "refinements"),
-        ("judgements",),
-        templates=lambda recipe: recipe.judgements.templates,
-        models=lambda recipe: [recipe.judgements.model],
+        ("personas", "prompts", "candidates", "scores", "standards", "comparisons", "refinements"),
+        ("seed", "judgements"),
+        templates=lambda recipe: recipe.judgements.templates * recipe.asks,
+        models=_judges,
     ),
     Stage(
         "controls",

@@ -17,6 +17,7 @@ from prefloom.flows.dataset.invariants_diversity import diversity
 from prefloom.flows.dataset.invariants_pilot import chosen, pilot
 from prefloom.flows.dataset.invariants_refinement import refinements, rounds
 from prefloom.flows.dataset.invariants_sources import answers_due, sources
+from prefloom.flows.dataset.invariants_users import scores, users
 from prefloom.flows.dataset.store import Store
 from prefloom.schemas.candidate import Candidate
 from prefloom.schemas.comparison import Comparison
@@ -31,6 +32,7 @@ from prefloom.schemas.prompt import Prompt
 from prefloom.schemas.recipe import Recipe, fingerprint
 from prefloom.schemas.record import Record
 from prefloom.schemas.refined import Refined
+from prefloom.schemas.score import Score, Standard
 from prefloom.schemas.sources import ModelCandidates
 from prefloom.schemas.splits import cells, split_of
 from prefloom.schemas.texts import short
@@ -40,6 +42,8 @@ RECORDS: dict[str, type[Record]] = {
     "prompts": Prompt,
     "candidates": Candidate,
     "embeddings": Embedding,
+    "scores": Score,
+    "standards": Standard,
     "pilot": PilotPair,
     "comparisons": Comparison,
     "refinements": Refined,
@@ -72,6 +76,7 @@ def validate(store: Store) -> list[Check]:
         _accounting(store, data, found, recipe),
         _splits(data, recipe),
         *placed,
+        *([scores(data, recipe), users(data, recipe)] if recipe.rewards else []),
         *([pilot(data, recipe)] if recipe.pilot and sound else []),
         chosen(data, recipe),
         sources(data, recipe),
@@ -189,11 +194,15 @@ def _accounting(store: Store, data: dict[str, pl.DataFrame], found: Manifest, re
     claimed = {(name, reason): n for name, entry in found.stages.items() for reason, n in entry.rejected.items()}
     check.expect(listed == claimed, f"rejected rows {listed} are not those of the manifest {claimed}")
     asked = int(data["comparisons"]["persona_ids"].list.len().sum())
+    weighing = data["personas"].filter(pl.col("kind") != "judge")["persona_id"]
+    decided = int(data["comparisons"]["persona_ids"].explode().is_in(weighing.implode()).sum())
     templates = len(recipe.judgements.templates)
     considered = {
         "comparisons": data["prompts"].height,
-        "judgements": asked * 2 * templates,
+        "judgements": (asked - decided) * 2 * templates + decided * 2,
         "controls": controlled.considered(data, recipe),
+        "scores": data["candidates"].height * len(recipe.rewards or {}),
+        "standards": len(recipe.rewards or {}),
         "labels": asked,
         "preferences": data["labels"].height,
         "exports": data["preferences"].height if recipe.exports.trl else 0,

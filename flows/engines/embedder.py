@@ -115,7 +115,7 @@ class Local:
         for length, indices in sorted(places.items()):
             rows = max(1, _TOKENS.get(kind, _TOKENS_ELSEWHERE) // length)
             batches += [(length, rows, indices[start : start + rows]) for start in range(0, len(indices), rows)]
-        with _threads(kind) as pool:
+        with threads_for(kind) as pool:
             several = _AT_A_TIME * (_cores() if kind == "cpu" else 1)
             for start in range(0, len(batches), several):
                 some = batches[start : start + several]
@@ -158,7 +158,7 @@ class Local:
 
 
 @contextmanager
-def _threads(kind: str) -> Iterator[ThreadPoolExecutor]:
+def threads_for(kind: str) -> Iterator[ThreadPoolExecutor]:
     """Who computes the batches. On a CPU every core has a batch of its own: cores that share one wait for each other at every step."""
     import torch
 

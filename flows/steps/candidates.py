@@ -2,6 +2,7 @@
 
     {source: models, models: [terse, scholar], views: ["a list of steps"], samples: 2}
     {source: file, path: answers.jsonl, fields: {prompt_id: prompt_id, model: model, text: text}}
+    {source: file, path: wide.parquet, fields: {prompt: prompt, text: "response_{i}", model: "response_{i}_model", wide: 8}}
 
 Views may be listed by a model for each prompt, and answers be written for personas (steering.py): then every model answers in every view
 for every one of them. Answers that are empty, cut off, refusals, in another script, in Markdown or of another length where the recipe says
@@ -181,13 +182,13 @@ def imported(
     assert isinstance(recipe.candidates, FileCandidates)
     source, fields = recipe.candidates, recipe.candidates.fields
     known = set(prompts["prompt_id"])
-    by_id, left = _named_prompts(prompts, repeated), _left_out(repeated)
+    by_id, left = named_prompts(prompts, repeated), _left_out(repeated)
     link = fields.prompt_id or fields.prompt or ""
     columns = [name for name in (link, fields.text, fields.model) if name]
     samples: Counter[tuple[str, str]] = Counter()
     linked: list[Candidate] = []
     strangers: list[Candidate] = []
-    for _, row in inputs.rows(Path(source.path), columns, resolved.inputs[source.path]):
+    for _, row in inputs.numbered(Path(source.path), columns, fields.wide, resolved.inputs[source.path]):
         target = row[link] or ""
         prompt_id = by_id.get(target, "") if fields.prompt_id else content_id("prompt", target.strip())
         model = (row[fields.model] if fields.model else None) or "unknown"
@@ -219,7 +220,7 @@ def imported(
     return kept, pl.concat([rejected, sieve.rejected()])
 
 
-def _named_prompts(prompts: pl.DataFrame, repeated: pl.DataFrame) -> dict[str, str]:
+def named_prompts(prompts: pl.DataFrame, repeated: pl.DataFrame) -> dict[str, str]:
     """The user's id of a prompt -> prompt_id.
 
     The id of an exact repetition names the prompt that it repeats. That of a near-duplicate, or of a prompt that was not chosen, names the

@@ -11,19 +11,23 @@ With a pilot, of the answers that it kept those pairs come first that are worth 
 strength of what they feel) times distance, or distance where nobody was asked; `pilot.uniform` of the choice is equal for all. The draw
 is systematic, by one random number for each prompt along the pairs in the order of their hashes, so that each pair's chance is known:
 `inclusion`.
+With attribute users who are to disagree on a share of the comparisons, conflicts.py chooses the pairs.
 Figures about a population from pairs chosen so are biased; weights 1 / inclusion mend that (Horvitz and Thompson 1952).
 """
 
 import itertools
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from prefloom.flows.dataset import tables
+from prefloom.flows.dataset import standards, tables
 from prefloom.flows.dataset.shards import ShardJob, ShardReport
+from prefloom.flows.dataset.store import Store
 from prefloom.flows.diversity.informative import chances, systematic
+from prefloom.flows.steps.conflicts import chosen_pairs, kinds
 from prefloom.schemas.candidate import Candidate
 from prefloom.schemas.comparison import Comparison
 from prefloom.schemas.ids import content_id, draw, keys, unit
@@ -46,7 +50,7 @@ def choose_comparisons(job: ShardJob) -> ShardReport:
     mine = tables.read(store, job.part("prompts"), Prompt, ["prompt_id"])["prompt_id"].to_list()
     candidates = tables.read(store, job.part("candidates"), Candidate, ["prompt_id", "candidate_id", "text"])
     pilot = tables.read(store, job.part("pilot"), PilotPair) if recipe.pilot else None
-    rows, rejected = choose(recipe, personas, prompts, candidates, mine, pilot)
+    rows, rejected = choose(recipe, personas, prompts, candidates, mine, pilot, _by_conflict(store, recipe))
     compared = len(mine) - rejected.height
     return job.write(Comparison, rows, rejected, considered=len(mine), kept=compared)
 
@@ -58,10 +62,11 @@ def choose(
     candidates: pl.DataFrame,
     mine: list[str],
     pilot: pl.DataFrame | None = None,
+    allotted: Mapping[str, Mapping[tuple[str, str], float]] | None = None,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """(rows of Comparison, rows of Rejected) for the prompts `mine`, from all rows of Persona and Prompt and at least their Candidates.
 
-    With rows of PilotPair about the same prompts, only those pairs are chosen from.
+    With rows of PilotPair about the same prompts, only those pairs are chosen from. `allotted` pairs are all taken, with their chance.
     """
     answers: dict[str, list[tuple[str, str]]] = {}
     for prompt_id, candidate_id, text in candidates.select("prompt_id", "candidate_id", "text").iter_rows():
@@ -86,11 +91,15 @@ def choose(
         texts = dict(sorted(answers.get(prompt_id, [])))
         known = {(row.first_id, row.second_id): row for row in looked.get(prompt_id, ())}
         pairs = list(itertools.combinations(texts, 2)) if pilot is None else list(known)
+        if allotted is not None:
+            pairs = list(allotted[prompt_id])
         if not pairs:
-            rejected.append(_refused(prompt_id, "too_few_candidates", f"{len(texts)} candidates left, two are needed"))
+            rejected.append(_refused(prompt_id, *_too_few(len(texts), allotted is not None)))
             continue
         order = np.argsort(draw(recipe.seed, "pair", keys(a for a, _ in pairs), keys(b for _, b in pairs)), kind="stable")
-        if known:
+        if allotted is not None:
+            drawn = [(place, allotted[prompt_id][pairs[order[place]]]) for place in range(len(pairs))]
+        elif known:
             drawn = _worth_asking(recipe, prompt_id, [known[pairs[i]] for i in order])
         else:
             drawn = [(place, settings.per_prompt / len(pairs)) for place in range(min(settings.per_prompt, len(pairs)))]
@@ -182,3 +191,21 @@ def _lowest(draws: NDArray[np.uint64], allowed: NDArray[np.bool_], count: int | 
 
 def _refused(prompt_id: str, reason: str, detail: str) -> Rejected:
     return Rejected(stage="comparisons", kind="check", reason=reason, row_id=prompt_id, detail=detail)
+
+
+def _by_conflict(store: Store, recipe: Recipe) -> dict[str, dict[tuple[str, str], float]] | None:
+    """The pairs of every prompt where the recipe says on how many of them types disagree: that share is one of the whole dataset."""
+    if (source := recipe.conflict) is None:
+        return None
+    answers = tables.read(store, "candidates/part-*.parquet", Candidate, ["prompt_id", "candidate_id"])
+    ids: dict[str, list[str]] = {name: [] for name in tables.read(store, "prompts/part-*.parquet", Prompt, ["prompt_id"])["prompt_id"]}
+    for prompt_id, candidate_id in answers.sort("prompt_id", "candidate_id").iter_rows():
+        ids[prompt_id].append(candidate_id)
+    return chosen_pairs(kinds(ids, source, standards.of_run(store)), source, recipe.comparisons.per_prompt, recipe.seed)
+
+
+def _too_few(count: int, allotted: bool) -> tuple[str, str]:
+    """Why a prompt is not compared: reason and detail."""
+    if allotted and count > 1:
+        return "no_pair_wanted", f"{count} candidates left, no pair of its answers is wanted for the share of conflicts"
+    return "too_few_candidates", f"{count} candidates left, two are needed"

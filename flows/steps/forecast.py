@@ -29,6 +29,7 @@ from prefloom.flows.steps.forecast_pilot import Ahead, expected_pilot
 from prefloom.flows.steps.forecast_readings import Panel, Readings, expected_readings
 from prefloom.flows.steps.forecast_refinement import expected_refinement
 from prefloom.flows.steps.forecast_rows import Drawn
+from prefloom.flows.steps.forecast_scores import expected_scores, readers
 from prefloom.flows.steps.forecast_vectors import peek
 from prefloom.flows.steps.personas import personas_of
 from prefloom.flows.steps.prompts import prompts_of
@@ -110,15 +111,16 @@ def forecast(run: Run, uses: freshness.Materials) -> Forecast:
     panel = Panel(personas, prompts, comparisons)
     refining = expected_refinement(run, uses, panel, answers)
     panel = replace(panel, personas=refining.personas)
-    readings = expected_readings(panel, run, uses, answers)
+    readings = expected_readings(readers(panel), run, uses, answers)
     if not refining.known:
         readings = replace(readings, left=readings.usage)
+    scores = expected_scores(recipe, prompts, answers)
     drawn = Drawn(panel, recipe, readings)
     judge = recipe.judgements.model
     pace = {name: writer.pace for name, writer in writers.items() if writer.pace}
     tried = pace | answers.pace | ({judge: readings.pace} if readings.pace else {})
     controls = expected_controls(run, uses, panel, answers)
-    sizes = _early(panel, answers, ahead, (unfit, repeated, few), recipe)
+    sizes = _early(panel, answers, ahead, (unfit, repeated, few), recipe) | scores.sizes
     sizes |= ({"refinements": Size(refining.rows, refining.bytes)} if recipe.refinement else {}) | sized(drawn, answers)
     sizes |= {"controls": Size(controls.rows, controls.bytes)} if recipe.controls else {}
     shared = ahead.shared(comparisons) if ahead.rows is not None and recipe.refinement is None else 0  # of the same descriptions
@@ -126,8 +128,10 @@ def forecast(run: Run, uses: freshness.Materials) -> Forecast:
     asked = replace(drawn, readings=replace(readings, left=rest + ahead.left + refining.left + controls.left))
     calls: dict[str, tuple[Usages, Usages]] = {
         "candidates": (answers.usage, answers.left),
-        "judgements": ({judge: readings.usage}, {judge: rest}),
+        "scores": (scores.usage, scores.usage),
     }
+    if recipe.asks:
+        calls["judgements"] = ({judge: readings.usage}, {judge: rest})
     if writers:
         calls["prompts"] = ({name: w.usage for name, w in writers.items()}, {name: w.left for name, w in writers.items()})
     if recipe.controls:
@@ -139,9 +143,9 @@ def forecast(run: Run, uses: freshness.Materials) -> Forecast:
     guessed = {"refinements", "judgements", "controls", "labels", "preferences", "exports", *assumed} | (
         set() if ahead.exact else {"pilot", "comparisons"}
     )
-    guessed |= {"prompts"} if written else set()
+    guessed |= ({"prompts"} if written else set()) | ({"comparisons"} if recipe.conflict else set())
     if answers.unknown or answers.guessed or {"prompts", "candidates"} & guessed:
-        guessed |= {"candidates", "pilot", "comparisons"}
+        guessed |= {"candidates", "scores", "pilot", "comparisons"}
     if guessed & {"personas", "prompts", "candidates"}:
         guessed.add("embeddings")
     names = [(stage.name, sizes[stage.name]) for stage in stages.of(recipe)]
@@ -157,6 +161,7 @@ def forecast(run: Run, uses: freshness.Materials) -> Forecast:
             *assumed.values(),
             *(writer.basis("prompts") for writer in writers.values()),
             *answers.basis,
+            *scores.basis,
             *readings.basis,
             *ahead.basis,
             *refining.basis,
@@ -256,7 +261,7 @@ def _warnings(panel: Panel, answers: Answers, few: pl.DataFrame, recipe: Recipe)
         ]
     said += [f"{key} is not stated: max_tokens stands in for it, so tokens, bytes and money are upper bounds" for key in answers.bounds]
     if recipe.prices:
-        used = [*stages.BY_NAME["prompts"].models(recipe), *answers.usage, recipe.judgements.model]
+        used = [*stages.BY_NAME["prompts"].models(recipe), *answers.usage, *([recipe.judgements.model] if recipe.asks else [])]
         used += [stages.refiner(recipe)] if recipe.refinement else []
         said += [f"no price for {name}: its calls are in no sum of money" for name in dict.fromkeys(used) if name not in recipe.prices]
     return tuple(said)

@@ -12,6 +12,7 @@ from prefloom.flows.dataset import inputs, manifest, signal, stages
 from prefloom.flows.dataset.run import Run
 from prefloom.flows.engines import open_engine, plants, truth_is_kept
 from prefloom.flows.engines.embedder import open_embedder
+from prefloom.flows.engines.rewards import identity as identity_of_reward
 from prefloom.flows.steps.candidates import answer_template
 from prefloom.flows.steps.judgements import INPUTS
 from prefloom.flows.steps.prompts import expect_source
@@ -21,6 +22,7 @@ from prefloom.prompts import expect_inputs, load
 from prefloom.schemas.errors import InputError
 from prefloom.schemas.manifest import StageEntry
 from prefloom.schemas.recipe import Resolved
+from prefloom.schemas.rewards import FileReward
 from prefloom.schemas.section import portable
 from prefloom.schemas.sources import FileCandidates, FilePersonas, FilePrompts, ModelCandidates
 
@@ -44,7 +46,10 @@ def materials(run: Run) -> Materials:
         from prefloom.flows.engines.society.people import identity
 
         people = {stages.PEOPLE: identity()}
-    return Materials(templates, {name: _identity(run, name) for name in recipe.models} | embedder | people)
+    rewards = {
+        stages.REWARD + name: found for name, section in (recipe.rewards or {}).items() if (found := identity_of_reward(name, section))
+    }
+    return Materials(templates, {name: _identity(run, name) for name in recipe.models} | embedder | people | rewards)
 
 
 def _identity(run: Run, name: str) -> str:
@@ -59,7 +64,7 @@ def _identity(run: Run, name: str) -> str:
 def probe_inputs(resolved: Resolved) -> None:
     """Look at every template and at the first row of every input file, so that what is unfit is found before anything is started."""
     recipe = resolved.recipe
-    for template in recipe.judgements.templates:
+    for template in recipe.judgements.templates * recipe.asks:
         expect_inputs(template, INPUTS)
     if recipe.refinement:
         expect_inputs(recipe.refinement.template, INPUTS)
@@ -72,10 +77,12 @@ def probe_inputs(resolved: Resolved) -> None:
         expect_inputs(wanted.template, VIEW_INPUTS)
     for made in recipe.prompts:
         expect_source(made)
-    for source in (*recipe.personas, *recipe.prompts, recipe.candidates):
-        if isinstance(source, FilePersonas | FilePrompts | FileCandidates):
-            named = [[value] if isinstance(value, str) else value or [] for value in source.fields.model_dump().values()]
-            next(inputs.rows(Path(source.path), [column for columns in named for column in columns]))
+    for source in (*recipe.personas, *recipe.prompts, recipe.candidates, *(recipe.rewards or {}).values()):
+        if isinstance(source, FilePersonas | FilePrompts | FileCandidates | FileReward):
+            fields = source.fields.model_dump()
+            wide = fields.pop("wide", None)
+            named = [[value] if isinstance(value, str) else value or [] for value in fields.values()]
+            next(inputs.numbered(Path(source.path), [column for columns in named for column in columns], wide))
 
 
 def current_hash(run: Run, stage: stages.Stage, uses: Materials) -> str | None:

@@ -1,4 +1,4 @@
-"""Judgements: every assigned persona reads every comparison in both orders, once per template.
+"""Judgements: every assigned persona reads every comparison in both orders, once per template; those with weights decide (utilities.py).
 
 A judge is asked pair first, persona last, grouped by (comparison, order), so that a prefix cache holds the long part for all personas.
 It answers with one letter; the log-probabilities of exactly the two letters are read. An answer off the menu is a failure, never a guess.
@@ -18,10 +18,12 @@ from prefloom.flows.dataset.stages import GENERIC
 from prefloom.flows.engines import open_engine
 from prefloom.flows.engines.asking import Meter, Session, asking
 from prefloom.flows.engines.protocol import Reply, Request
+from prefloom.flows.steps.utilities import decide
 from prefloom.prompts import expect_inputs
 from prefloom.schemas.candidate import Candidate
 from prefloom.schemas.comparison import Comparison
 from prefloom.schemas.label import Judgement, Rejected
+from prefloom.schemas.persona import Persona
 from prefloom.schemas.prompt import Prompt
 from prefloom.schemas.recipe import Recipe
 from prefloom.schemas.section import portable
@@ -47,6 +49,11 @@ def judge_comparisons(job: ShardJob) -> ShardReport:
     answers = _column(tables.read(run.store, job.part("candidates"), Candidate, ["candidate_id", "text"]))
     judgements: list[tuple[str, str, str, str, str, int, str, float, float]] = []
     failures: list[Rejected] = []
+    personas = tables.read(run.store, "personas/part-*.parquet", Persona)
+    decided, undecided = decide(job, personas)
+    if not recipe.asks:
+        return job.write(Judgement, decided, undecided, considered=decided.height + undecided.height)
+    comparisons = _for_judges(comparisons, personas)
     engine = open_engine(run, recipe.judgements.model)
     request = asker(recipe, engine.votes, _column(descriptions(run.store)), prompts, answers)
     plan = readings_of(comparisons, recipe.judgements.templates)
@@ -63,15 +70,24 @@ def judge_comparisons(job: ShardJob) -> ShardReport:
                 judgements.append((*row, recipe.judgements.model, *read))
             meter.sorted_out(len(judgements), len(failures))
     frame = pl.DataFrame(judgements, schema=list(Judgement.model_fields), orient="row") if judgements else tables.frame(Judgement, [])
-    frame = frame.sort("comparison_id", "persona_id", "order", "template", "repeat")
+    frame = pl.concat([frame, decided], how="vertical_relaxed").sort("comparison_id", "persona_id", "order", "template", "repeat")
     report = job.write(
         Judgement,
         frame,
-        tables.frame(Rejected, failures),
-        considered=len(judgements) + len(failures),
+        pl.concat([tables.frame(Rejected, failures), undecided]),
+        considered=frame.height + len(failures) + undecided.height,
         usage=meter.usage(),
     )
     return meter.billed(report)
+
+
+def _for_judges(comparisons: list[Comparison], personas: pl.DataFrame) -> list[Comparison]:
+    """The same comparisons without the personas that decide by weights."""
+    weighing = set(personas.filter(pl.col("kind") != "judge")["persona_id"])
+    if not weighing:
+        return comparisons
+    kept = ([who for who in comparison.persona_ids if who not in weighing] for comparison in comparisons)
+    return [one.model_copy(update={"persona_ids": who}) for one, who in zip(comparisons, kept, strict=True)]
 
 
 def asker(

@@ -1,4 +1,6 @@
-"""Personas: from the trait grid, from templates, from a file, or planted. Empty and repeated descriptions are rejected.
+"""Personas: from the trait grid, from templates, from a file, planted, or made of weights (ensembles.py).
+
+Empty and repeated descriptions are rejected.
 
     {source: grid, count: 200}      -> "A farmer from Pune who wants every step spelled out, …" with its traits
 
@@ -19,10 +21,12 @@ import polars as pl
 from prefloom.flows.dataset import inputs, tables
 from prefloom.flows.dataset.plain import load_yaml, read_file
 from prefloom.flows.dataset.shards import ShardJob, ShardReport
+from prefloom.flows.steps.ensembles import from_attributes, from_ensemble
 from prefloom.flows.steps.selection import Encoder, Strata, diverse, encoder_of, stratify
 from prefloom.flows.steps.texts import Sieve, draw_distinct, expect_one_meaning
 from prefloom.prompts import expect_inputs, inline
 from prefloom.schemas.diversity import DiversePersonas
+from prefloom.schemas.ensembles import AttributePersonas, EnsemblePersonas
 from prefloom.schemas.errors import InputError
 from prefloom.schemas.ids import content_id, draw, draw_one
 from prefloom.schemas.persona import Persona, Trait
@@ -51,8 +55,12 @@ def personas_of(resolved: Resolved, encoder: Encoder | None = None) -> tuple[pl.
     sieve = Sieve("personas")
     kept: list[Persona] = []
     named: dict[str, str] = {}
-    for source in recipe.personas:
+    for place, source in enumerate(recipe.personas):
         match source:
+            case EnsemblePersonas():
+                kept += [p for p in from_ensemble(source, place, recipe) if sieve.admit(p, p.persona_id, p.description)]
+            case AttributePersonas():
+                kept += [p for p in from_attributes(source, place, recipe) if sieve.admit(p, p.persona_id, p.description)]
             case GridPersonas():
                 kept += _from_grid(source, resolved, sieve)
             case TemplatePersonas():
