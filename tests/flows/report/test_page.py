@@ -15,7 +15,20 @@ from prefloom.flows.report.page import percent, render, shown
 from prefloom.schemas.errors import InputError
 from tests.conftest import SMALL, prefloom
 
-SECTIONS = ["funnel", "margins", "orders", "people", "signal", "answers", "written", "properties", "samples", "baselines", "usage", "provenance"]
+SECTIONS = [
+    "funnel",
+    "margins",
+    "orders",
+    "people",
+    "signal",
+    "answers",
+    "written",
+    "properties",
+    "samples",
+    "baselines",
+    "usage",
+    "provenance",
+]
 INERT = {"script", "iframe", "object", "embed", "link", "form", "input", "base", "audio", "video", "source", "img", "foreignobject"}
 
 
