@@ -51,7 +51,7 @@ OTHER = pl.col("read_as") != pl.col("persona_id")
     ("table", "change", "check", "words"),
     [
         ("controls", lambda f: f.slice(1), "accounting", "controls"),
-        ("controls", of(NOBODY, "log_odds", pl.col("log_odds") + 1), "votes", "wrong p_generic"),
+        ("controls", of(NOBODY, "log_odds", -pl.col("log_odds") - 1), "votes", "wrong p_generic"),
         ("controls", of(OTHER, "log_odds", pl.col("log_odds") + 1), "controls", "differ from the same reading in judgements"),
         ("controls", of(OTHER, "read_as", pl.lit("f" * 16)), "controls", "description of no persona"),
         ("controls", of(OTHER, "repeat", pl.lit(1)), "controls", "repeat what is no repetition"),
