@@ -33,12 +33,13 @@ def section(store: Store, environment: jinja2.Environment) -> Markup:
         kind=found.kind,
         warnings=found.warnings(),
         rows=rows,
-        figure=Markup(panel([row for row in rows if row[0] != _ORDERS])) if rows else "",  # noqa: S704 - drawn by matplotlib
+        figure=Markup(panel([row for row in rows if row[0] not in _ELSEWHERE])) if rows else "",  # noqa: S704 - drawn by matplotlib
     )
     return Markup(text)  # noqa: S704 - rendered with everything in it escaped
 
 
-_ORDERS = "orders disagree"
+_RETEST, _ORDERS = "re-test", "orders disagree"
+_ELSEWHERE = (_RETEST, _ORDERS)  # which say nothing of persons
 
 
 def _rows(found: signal.Signal) -> list[Row]:
@@ -48,7 +49,7 @@ def _rows(found: signal.Signal) -> list[Row]:
         ("over the majority", "M15: another reading of the persona beside what most of the others say", found.over_majority),
         ("over people in general", "the same beside the reading for nobody", found.over_generic),
         ("sensitivity", "M16: changes of side under another's description, less those under other words", found.sensitivity),
-        ("re-test", "share that stays on its side when the very same is asked once more", found.retest),
+        (_RETEST, "share that stays on its side when the very same is asked once more", found.retest),
         (_ORDERS, "share of labels whose two orders name different answers", found.inconsistent),
     ]
 

@@ -175,7 +175,8 @@ def _generic(found: Part) -> str:
     there = f"{_percent(found['label_where_they_differ']['value'])} of the {_percent(found['differs']['value'])} where the two differ"
     average = "" if gain["low"] is None or gain["low"] > 0 else "; not above 0: the labels teach the average"
     low, high = _percent(gain["low"]), _percent(gain["high"])
-    return f"read for nobody in particular {general} are right: labels gain {_percent(gain['value'])} ({low} to {high}), and are right in {there}{average}"
+    gained = f"labels gain {_percent(gain['value'])} ({low} to {high})"
+    return f"read for nobody in particular {general} are right: {gained}, and are right in {there}{average}"
 
 
 def _name(value: object, longest: int = 40) -> str:

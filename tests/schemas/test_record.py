@@ -57,7 +57,18 @@ EXAMPLES: list[Record] = [
         split="train",
     ),
     Preference(
-        persona_id="0a", comparison_id="0d", prompt_id="0b", chosen_id="0c", rejected_id="0e", margin=1.3, probability=0.7858, split="train"
+        persona_id="0a",
+        comparison_id="0d",
+        prompt_id="0b",
+        chosen_id="0c",
+        rejected_id="0e",
+        margin=1.3,
+        probability=0.7858,
+        p_generic=0.61,
+        voters=3,
+        minority_share=0.3333,
+        entropy=0.6365,
+        split="train",
     ),
     Rejected(stage="labels", kind="check", reason="r", row_id="0d", persona_id=None, duplicate_of=None, detail=ODD, row="{}"),
     TrlExample(
