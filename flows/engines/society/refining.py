@@ -5,7 +5,8 @@
 
 A judge that may say "cannot tell" does so where what the description leaves open would outweigh what it says: tastes that no cue states
 count with what the two answers differ in, as the judge's own scorers see it. Who writes names the property in which the answers differ most
-among those of which the description says nothing (among all, if it speaks of every one), mildly, in the words in which people are described.
+among those of which the description says nothing (among all, if it speaks of every one), in the milder of the words in which people are
+described.
 """
 
 import hashlib
