@@ -1,6 +1,6 @@
 """What the refinement of descriptions buys, and whom it serves. Prints Markdown; some minutes.
 
-    python -m tests.benchmarks.refinement [--people 20] [--rounds 12] [--seeds 5] [--stated 0.2 0.4 0.6 0.8 1.0]
+    python -m tests.benchmarks.refinement [--people 16] [--rounds 8] [--seeds 5] [--stated 0.2 0.4 0.6 0.8 1.0]
 
 Datasets are built up to `refinements` by the stages themselves, once for every seed, share of tastes that descriptions state, and source.
 Then the same comparisons are judged with the description as it was before and as it is after:
@@ -45,7 +45,7 @@ from tests.helpers import run_stage, table
 
 SOURCES = ("random", "stereotype", "planted")
 REPEATS = 16
-PROMPTS, SAMPLED = 30, 10  # prompts of a dataset; labelled comparisons of a person that are sampled for their entropy
+PROMPTS, SAMPLED = 30, 6  # prompts of a dataset; labelled comparisons of a person that are sampled for their entropy
 RESAMPLES = 1000
 JUDGE = "good"
 
@@ -237,8 +237,8 @@ def report(cells: Mapping[tuple[float, str], Sequence[Found]]) -> None:
 def main() -> None:
     """All shares of what is stated, all sources."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--people", type=int, default=20)
-    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--people", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--stated", type=float, nargs="+", default=[0.2, 0.4, 0.6, 0.8, 1.0])
     given = parser.parse_args()

@@ -10,12 +10,15 @@ import pytest
 from pydantic import ValidationError
 
 from prefloom.flows.dataset import manifest, stages, tables
+from prefloom.flows.dataset.completed import outcome
 from prefloom.flows.dataset.described import descriptions
 from prefloom.flows.dataset.run import Run
 from prefloom.flows.dataset.show import sample, text
 from prefloom.flows.dataset.statistics import load
+from prefloom.flows.dataset.store import Store
 from prefloom.flows.engines.protocol import Reply, Request
 from prefloom.flows.engines.society import told, truth
+from prefloom.flows.report.page import render
 from prefloom.flows.report.samples import choose
 from prefloom.flows.steps import freshness
 from prefloom.flows.steps.forecast import forecast
@@ -151,6 +154,17 @@ def test_a_reader_sees_what_was_appended(run: Run) -> None:
     report = {"name": "x", "fingerprint": "y", "stages": {}, "preferences": [refined]}
     assert "appended" in text(report)
     assert any(verdict.appended for one in choose(load(run.store)) for verdict in one.verdicts)
+
+
+def test_what_it_came_to_is_reported(run: Run, tmp_path: Path) -> None:
+    rows, found = table(run, "refinements"), outcome(run.store)
+    assert found
+    assert (found["rounds"], found["appended"]) == (rows.height, rows["appended"].sum())
+    assert found["holds"].value == pytest.approx(rows["holds"].drop_nulls().mean())
+    page = render(run.store)
+    assert "the person decided" in page
+    assert "added by refinement:" in page
+    assert outcome(Store(str(tmp_path))) is None
 
 
 def test_made_again_it_is_the_same_and_asks_nothing(run: Run, tmp_path: Path) -> None:
