@@ -32,5 +32,7 @@ class Refined(Record):
     contradicts: list[str] = Field(description="Comparisons of earlier rounds whose decision no longer held under the sentence")
     appended: bool = Field(description="Whether the sentence is part of the description from here on")
     description: str = Field(description="The description after this round")
-    margin: float = Field(description="Log-odds for a over b under the description after the last round, mean of both orders")
-    holds: bool = Field(description="Whether that margin still says what was decided")
+    margin: float | None = Field(
+        description="Log-odds for a over b under the description after the last round, mean of both orders; null if it could not be read"
+    )
+    holds: bool | None = Field(description="Whether that margin still says what was decided; null with it")

@@ -74,7 +74,7 @@ def _broken(settings: Refinement) -> dict[str, pl.Expr]:
         "refinements name another source than decided": pl.col("source") != source,
         "refinements have a sentence where none was needed, or none where one was": pl.col("sentence").is_not_null() != open_,
         "refinements append against the recipe's word on contradictions": pl.col("appended") != kept,
-        "refinements hold, or do not, against their margin": pl.col("holds") != holds,
+        "refinements hold, or do not, against their margin": ~pl.col("holds").eq_missing(holds),
         "refinements have a round that the recipe has not": ~pl.col("round").is_between(1, settings.comparisons),
     }
     if settings.source == "stereotype":

@@ -14,6 +14,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from prefloom.flows.dataset import executions, manifest, population, statistics
+from prefloom.flows.dataset.completed import outcome
 from prefloom.flows.dataset.run import RECIPE, Run
 from prefloom.flows.dataset.store import Store
 from prefloom.flows.report import audit, diversity, gallery, sections, signal
@@ -51,6 +52,7 @@ def render(store: Store) -> str:
         orders=sections.orders(data),
         people=sections.people(data, votes, agreement),
         signal=signal.section(store, words),
+        refinement=outcome(store),
         answers=sections.answers(data, agreement),
         written=gallery.written(data),
         properties=gallery.properties(data),

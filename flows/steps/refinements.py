@@ -12,7 +12,8 @@ So nothing that was settled here by chance is ever counted as one of its labels,
 Rounds of one persona wait for each other, those of different personas do not: round t of all, then t + 1. What every decision comes to
 under the final description follows from readings that were made on the way, and stands in each row (`margin`, `holds`).
 
-A round in which a reading or a sentence could not be had leaves the description alone and is a rejected row.
+A round whose verdict or sentence could not be had leaves the description alone and is a rejected row. What cannot be read in step 4 counts
+for nothing there, and is null in `margin` and `holds` if nothing later can be read either.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -53,14 +54,16 @@ class Decision:
     read: Verdict
     choice: Side
     source: str
-    margin: float  # under the description as it is by now
+    margin: float | None  # under the description as it is by now; None if it could not be read
     sentence: str | None = None
     contradicts: list[str] = field(default_factory=list)
     appended: bool = False
     description: str = ""
 
-    def agrees(self, margin: float) -> bool:
+    def agrees(self, margin: float | None) -> bool | None:
         """Whether a margin says what was decided."""
+        if margin is None:
+            return None
         return (margin > 0) if self.choice == "a" else (margin < 0)
 
 
@@ -233,17 +236,13 @@ class Refiner:
         reads = iter(self._read(questions))
         for (life, one, text), decisions in zip(written, again, strict=True):
             found_all = [next(reads) for _ in decisions]
-            if lost := next((found for found in found_all if isinstance(found, Failure)), None):
-                rejected.append(_rejected(life, one.comparison, one.number, lost))
-                continue
-            margins = [found.margin for found in found_all if isinstance(found, Verdict)]
-            self._conclude(life, one, text, decisions, margins)
+            self._conclude(life, one, text, decisions, [None if isinstance(found, Failure) else found.margin for found in found_all])
         return rejected
 
-    def _conclude(self, life: Life, one: Decision, text: str, decisions: Sequence[Decision], margins: Sequence[float]) -> None:
+    def _conclude(self, life: Life, one: Decision, text: str, decisions: Sequence[Decision], margins: Sequence[float | None]) -> None:
         """Append the sentence or drop it, by what it does to the earlier decisions."""
         earlier = list(zip(decisions, margins, strict=True))[:-1]
-        broken = [past for past, margin in earlier if past.agrees(past.margin) and not past.agrees(margin)]
+        broken = [past for past, margin in earlier if past.agrees(past.margin) and past.agrees(margin) is False]
         one.sentence, one.contradicts = text, sorted(past.comparison.comparison_id for past in broken)
         one.appended = not broken or self._settings.contradictions == "keep"
         if one.appended:

@@ -16,12 +16,12 @@ from prefloom.schemas.texts import short, visible
 SENTENCE_INPUTS = frozenset({"persona", "prompt", "chosen", "other"})
 MOST_WORDS = 40
 _MARKUP = re.compile(r"[<>{}\[\]|`#*\\]|-[0-9a-f]{12}\b|[A-Za-z]+:\s*$|https?:")
-_SEVERAL = re.compile(r"[.!?][\"'\u201d\u2019)]*\s+\S")
+_SEVERAL = re.compile(r"[.!?][\"')\u201d\u2019]*\s+[^\sa-z]")
 _INSTRUCTS = re.compile(
     r"\b(?:ignore|disregard|forget|override)s?\b.{0,40}\b(?:instructions?|rules?|above|previous|prior|prompt|persons?|descriptions?)\b"
-    r"|\b(?:choose|pick|select|say|answer|reply|respond|output|vote|prefer)s?\b(?:\s+(?:with|for|only|by))*\s+[\"'(]?[ABC]\b[\"')]?(?!')"
+    r"|\b(?:choose|pick|select|say|answer|reply|respond|output|vote|prefer)s?\b(?:\s+(?:with|for|only|by))*\s+[\"'(]?(?-i:[ABC])\b(?!')"
     r"|\b(?:must|always|should)\s+(?:choose|pick|select|reply|respond|output|vote)\b"
-    r"|\b(?:answer|option|response|candidate|letter)\s+[\"'(]?[ABC]\b"
+    r"|\b(?:answer|option|response|candidate|letter)\s+[\"'(]?(?-i:[ABC])\b"
     r"|\b(?:first|second|former|latter)\s+(?:answer|option|response|candidate)\b"
     r"|\b(?:system prompt|as an ai|language model)\b",
     re.IGNORECASE,

@@ -1,6 +1,6 @@
 """What the refinement of descriptions buys, and whom it serves. Prints Markdown; some minutes.
 
-    python -m tests.benchmarks.refinement [--people 20] [--rounds 12] [--seeds 5] [--stated 0.2 0.4 0.6 0.8 1.0]
+    python -m tests.benchmarks.refinement [--people 16] [--rounds 8] [--seeds 5] [--stated 0.2 0.4 0.6 0.8 1.0]
 
 Datasets are built up to `refinements` by the stages themselves, once for every seed, share of tastes that descriptions state, and source.
 Then the same comparisons are judged with the description as it was before and as it is after:
@@ -9,6 +9,7 @@ labelled    those that the persona is asked about (no decision of the refinement
 refined on  those that the refinement decided
 
 entropy            of R = 16 verdicts sampled at temperature 1, 8 in each order, in nats, plus (kinds of verdict - 1) / 2R (Miller 1955)
+one order          the same with all 16 in order ab: without what the judge's liking for the first answer adds
 planted            share of labels (both orders averaged, no sampling) that say what the person's planted utility says
 completed          the same against the completed person: the planted one, with every taste that the first description does not speak of and
                    an appended sentence does speak of replaced by what that sentence says
@@ -44,7 +45,7 @@ from tests.helpers import run_stage, table
 
 SOURCES = ("random", "stereotype", "planted")
 REPEATS = 16
-PROMPTS, SAMPLED = 30, 10  # prompts of a dataset; labelled comparisons of a person that are sampled for their entropy
+PROMPTS, SAMPLED = 30, 6  # prompts of a dataset; labelled comparisons of a person that are sampled for their entropy
 RESAMPLES = 1000
 JUDGE = "good"
 
@@ -66,6 +67,7 @@ class Found:
 
     seed: int
     entropy: tuple[float, float]
+    one_order: tuple[float, float]
     inside: tuple[float, float]  # entropy on what was refined on
     planted: tuple[float, float]
     completed: tuple[float, float]
@@ -89,13 +91,13 @@ def request(pair: Pair, person: str, swap: bool, repeat: int | None = None) -> R
     return Request(messages, 1, 0.0 if repeat is None else 1.0, repeat, LETTERS, repeat or 0)
 
 
-def sampled(engine: Engine, pairs: Sequence[Pair], person: str) -> float:
+def sampled(engine: Engine, pairs: Sequence[Pair], person: str, orders: int = 2) -> float:
     """Mean entropy of the verdicts on these pairs; nan without any. A verdict in words is no verdict."""
-    plan = [(pair, repeat % 2 == 1, repeat) for pair in pairs for repeat in range(REPEATS)]
+    plan = [(pair, repeat % orders == 1, repeat) for pair in pairs for repeat in range(REPEATS)]
     replies = iter(ask(engine, [request(pair, person, swap, repeat) for pair, swap, repeat in plan]))
     found = []
     for _ in pairs:
-        said = [(next(replies).text, repeat % 2 == 1) for repeat in range(REPEATS)]
+        said = [(next(replies).text, repeat % orders == 1) for repeat in range(REPEATS)]
         votes = [(text == "A") != swap for text, swap in said if text in LETTERS]
         if votes:
             found.append(entropy(sum(votes), len(votes)))
@@ -135,7 +137,7 @@ def build(root: Path, seed: int, people: int, rounds: int, stated: float, source
     )
 
 
-def measure(run: Run, seed: int, before: dict[str, tuple[float, float]]) -> list[Found]:
+def measure(run: Run, seed: int, before: dict[str, tuple[float, float, float]]) -> list[Found]:
     """Every person of a run. `before` keeps what does not hang on the source: entropies with the first description."""
     (source,) = run.resolved.recipe.personas
     assert isinstance(source, SocietyPersonas)
@@ -163,7 +165,8 @@ def measure(run: Run, seed: int, before: dict[str, tuple[float, float]]) -> list
         outside = [pair(name) for name in asked.filter(pl.col("persona_ids") == persona_id)["comparison_id"]]
         inside = [pair(name) for name in mine["comparison_id"]]
         if persona_id not in before:
-            before[persona_id] = sampled(engine, outside[:SAMPLED], first), sampled(engine, inside, first)
+            some = outside[:SAMPLED]
+            before[persona_id] = sampled(engine, some, first), sampled(engine, some, first, 1), sampled(engine, inside, first)
         said = [labels(engine, outside, text) for text in (first, after[persona_id])]
         right = {
             name: [
@@ -176,7 +179,8 @@ def measure(run: Run, seed: int, before: dict[str, tuple[float, float]]) -> list
             Found(
                 seed,
                 (before[persona_id][0], sampled(engine, outside[:SAMPLED], after[persona_id])),
-                (before[persona_id][1], sampled(engine, inside, after[persona_id])),
+                (before[persona_id][1], sampled(engine, outside[:SAMPLED], after[persona_id], 1)),
+                (before[persona_id][2], sampled(engine, inside, after[persona_id])),
                 (right["planted"][0], right["planted"][1]),
                 (right["completed"][0], right["completed"][1]),
                 mine.height,
@@ -212,6 +216,7 @@ def report(cells: Mapping[tuple[float, str], Sequence[Found]]) -> None:
     """All figures as Markdown."""
     titles = {
         "entropy": "Entropy of the verdicts on labelled comparisons, nats",
+        "one_order": "The same, all verdicts in one order",
         "inside": "Entropy of the verdicts on what was refined on, nats",
         "planted": "Labels that agree with the planted taste",
         "completed": "Labels that agree with the completed person",
@@ -232,8 +237,8 @@ def report(cells: Mapping[tuple[float, str], Sequence[Found]]) -> None:
 def main() -> None:
     """All shares of what is stated, all sources."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--people", type=int, default=20)
-    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--people", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--stated", type=float, nargs="+", default=[0.2, 0.4, 0.6, 0.8, 1.0])
     given = parser.parse_args()
@@ -241,7 +246,7 @@ def main() -> None:
     for seed in range(1, given.seeds + 1):
         with tempfile.TemporaryDirectory() as folder:
             for stated in given.stated:
-                before: dict[str, tuple[float, float]] = {}
+                before: dict[str, tuple[float, float, float]] = {}
                 for source in SOURCES:
                     began = time.perf_counter()
                     run = build(Path(folder), seed, given.people, given.rounds, stated, source)

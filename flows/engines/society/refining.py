@@ -1,11 +1,12 @@
 """How members of the society help to refine a description: when a judge cannot tell, and what a writer adds.
 
     doubts([Asked(first, second, persona, wording)])  ->  [0.61]   standard deviations of utility that the description leaves open
-    sentence(chosen, other, "A baker from Pune.")     ->  "As a reader, this person prefers short answers."
+    sentence(chosen, other, "A baker from Pune.")     ->  "As a reader, this person leans towards brevity."
 
 A judge that may say "cannot tell" does so where what the description leaves open would outweigh what it says: tastes that no cue states
 count with what the two answers differ in, as the judge's own scorers see it. Who writes names the property in which the answers differ most
-among those of which the description says nothing (among all, if it speaks of every one), in the words in which people are described.
+among those of which the description says nothing (among all, if it speaks of every one), in the milder of the words in which people are
+described.
 """
 
 import hashlib
@@ -21,7 +22,6 @@ from prefloom.flows.engines.society.judge import Asked
 from prefloom.flows.engines.society.people import block_scale
 
 _DOUBT = 0.5  # log-odds of "cannot tell" against an even choice, for one standard deviation that is open, in units of the judge's slope
-_STRONG = 1.0  # standard deviations between the answers from which somebody is said to feel strongly
 
 
 def doubts(asked: Sequence[Asked]) -> list[float]:
@@ -43,7 +43,7 @@ def sentence(chosen: str, other: str, persona: str) -> str:
     open_ = 1 - _stated(persona)
     size = np.abs(block_scale(0.5) * apart).round(9)
     place = int(np.argmax(np.where(open_ > 0, size, -1.0) if open_.any() else size))
-    level = (2 if abs(apart[place]) >= _STRONG else 1) * (1 if apart[place] >= 0 else -1)
+    level = 1 if apart[place] >= 0 else -1  # one choice tells a direction and no strength
     name = hashlib.blake2b(f"{chosen}\0{other}\0{persona}".encode("utf-8", "replace"), digest_size=8).hexdigest()
     return f"As a reader, this person {wording.clause(PROPERTIES[place], level, f'append/{name}')}."
 
