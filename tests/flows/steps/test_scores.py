@@ -70,6 +70,7 @@ def test_one_answer_has_one_score(tmp_path: Path) -> None:
     given = wide(tmp_path)
     rows = [{"prompt": "Question 1?", "text": "Answer 1 to 1.", "score": score} for score in (1, 2)]
     (tmp_path / "long.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    given["personas"] = [{"source": "ensemble", "weights": [{"r": 1.0}]}]
     given["rewards"] = {"r": {"engine": "file", "path": str(tmp_path / "long.jsonl"), "fields": {"prompt": "prompt"}}}
     with pytest.raises(InputError, match="another score of the same answer"):
         run_stage(tmp_path, "scores", **given)
@@ -92,12 +93,13 @@ class Counting:
 def test_a_score_is_paid_once_whoever_asks_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scores, "open_reward", lambda name, section: Counting())
     rewards = {"one": {"engine": "endpoint", "model": "one"}}
+    people = [{"source": "ensemble", "weights": [{"one": 1.0}]}]
     Counting.calls, Counting.fails = 0, "to 3."
-    run = run_stage(tmp_path, "scores", **wide(tmp_path, rewards=rewards))
+    run = run_stage(tmp_path, "scores", **wide(tmp_path, personas=people, rewards=rewards))
     assert Counting.calls == 24
     assert table(run, "scores").height == 21
     assert set(table(run, "rejected").filter(pl.col("stage") == "scores")["detail"].str.split(": ").list.last()) == {"too long"}
-    other = run_stage(tmp_path, "prompts", **wide(tmp_path, rewards=rewards, name="another", seed=7))
+    other = run_stage(tmp_path, "prompts", **wide(tmp_path, personas=people, rewards=rewards, name="another.parquet", seed=7))
     for stage in ("candidates", "scores"):
         made, _ = make(other, stage)
     assert Counting.calls == 24
