@@ -133,9 +133,8 @@ def noise() -> list[str]:
     for some in np.array_split(np.argsort(np.abs(gaps)), 10):
         turned = (np.sign(said[some]) != np.sign(gaps[some])).mean()
         off.append(float(turned - (1 / (1 + np.exp(np.abs(gaps[some]) / 0.5))).mean()))
-    return [
-        f"Noise .5, 500,000 choices: in deciles of the gap the share of worse answers differs from Bradley and Terry's by at most {max(map(abs, off)):.2%}."
-    ]
+    worst = f"by at most {max(map(abs, off)):.2%}"
+    return [f"Noise .5, 500,000 choices: in deciles of the gap the share of worse answers differs from Bradley and Terry's {worst}."]
 
 
 def conflict() -> list[str]:
@@ -213,7 +212,7 @@ def figures(utilities: Floats, resamples: int) -> dict[str, Estimate | str]:
         return choices[np.ix_(u, p)]
 
     for share in (0.5, 0.75, 0.95):
-        row(f"M1 rank of {digits(share) if share != 0.5 else '.50'}", lambda u, p, s=share: h.top_vote_rank(c(u, p), answers, s))
+        row(f"M1 rank of {share:.2f}".replace(" 0.", " ."), lambda u, p, s=share: h.top_vote_rank(c(u, p), answers, s))
     row("M2 winners with 5 % or more", lambda u, p: float(h.winners(c(u, p), answers, 0.05).mean()), answers)
     row("M2 prompts with 5 or more winners", lambda u, p: float((h.winners(c(u, p), answers) >= 5).mean()), 1.0)
     row("M4 entropy, nats", lambda u, p: float(h.entropies(c(u, p), answers).mean()), float(np.log(answers)))
@@ -259,7 +258,7 @@ def real(answers_file: Path, prompts_file: Path, users: int, resamples: int) -> 
     for key in next(iter(columns.values())):
         published = PERSONALLLM.get(key, ("", ""))
         lines.append(f"| {key} | " + " | ".join([*(cell(found.get(key)) for found in columns.values()), *published]) + " |")
-    about = f"{users:,} users, {len(whole)} prompts, {len(models)} real answers each; in brackets 95 % over users and prompts, {resamples} draws."
+    about = f"{users:,} users, {len(whole)} prompts, {len(models)} real answers each; 95 % over users and prompts, {resamples} draws."
     return [about, "", *lines]
 
 
