@@ -191,6 +191,9 @@ class Build:
             if in_turn:
                 logger.info("%-12s asking %s", stage.name, name)
                 reports.append(self._shards(stage, step, "", retry, only=name))
+        for name in stage.in_turn(recipe):
+            logger.info("%-12s by %s", stage.name, name)
+            reports.append(self._shards(stage, step, "", retry, only=name))
         return reports
 
     def _introduce(self, name: str) -> None:

@@ -113,6 +113,12 @@ def _journaled_rewards(recipe: Recipe) -> list[str]:
     return [REWARD + name for name, reward in (recipe.rewards or {}).items() if reward.engine in ("transformers", "endpoint")]
 
 
+def _local_rewards(recipe: Recipe) -> list[str]:
+    """The reward models that run in this process, if there are several: only one of them is in memory at a time."""
+    local = [name for name, reward in sorted((recipe.rewards or {}).items()) if reward.engine == "transformers"]
+    return local if len(local) > 1 else []
+
+
 def _rewards(recipe: Recipe) -> list[str]:
     return [REWARD + name for name, reward in sorted((recipe.rewards or {}).items()) if reward.engine != "file"]
 
@@ -141,6 +147,7 @@ class Stage:
     wanted: Callable[[Recipe], bool] = lambda _: True
     also: Callable[[Recipe], list[str]] = _nothing  # parents that it has for some recipes
     beside: Callable[[Recipe], list[str]] = _nothing  # what else its rows depend on, among the identities of a run
+    in_turn: Callable[[Recipe], list[str]] = _nothing  # what answers from this process's memory, and is asked one after the other
     journals: Callable[[Recipe], list[str]] = _nothing  # those of them whose answers it journals
 
     def parents_in(self, recipe: Recipe) -> list[str]:
@@ -207,6 +214,7 @@ STAGES: tuple[Stage, ...] = (
         wanted=lambda recipe: recipe.rewards is not None,
         beside=_rewards,
         journals=_journaled_rewards,
+        in_turn=_local_rewards,
     ),
     Stage(
         "standards",

@@ -47,7 +47,7 @@ def introduce(run: Run, name: str, letters: tuple[str, ...]) -> Probe:
 
 def count_prefill(run: Run, models: Sequence[str]) -> Callable[[], dict[str, Prefill]]:
     """Begin to count what the servers of some models compute and reuse; call what it gives to end."""
-    asked = [name for name in models if isinstance(run.resolved.recipe.models[name], EndpointModel)]
+    asked = [name for name in models if isinstance(run.resolved.recipe.models.get(name), EndpointModel)]
     if not asked:
         return dict
     from prefloom.flows.engines.endpoint import opening

@@ -41,6 +41,11 @@ def score_candidates(job: ShardJob) -> ShardReport:
     assert rewards, "a recipe without rewards has no such stage"
     answers = tables.read(job.run.store, job.part("candidates"), Candidate, ["candidate_id", "prompt_id", "model", "text"])
     meter = Meter(job, planned=answers.height * len(rewards))
+    if job.only:  # journals its scores and writes nothing
+        section = rewards[job.only]
+        assert isinstance(section, TransformersReward), "the others need not wait for each other"
+        _asked(job, job.only, section, answers, meter)
+        return meter.billed(ShardReport(0, 0, {}))
     measured: dict[str, NDArray[np.float32]] = {}  # set -> all its properties, which are measured together
     rows: list[pl.DataFrame] = []
     for name, section in sorted(rewards.items()):

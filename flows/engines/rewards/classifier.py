@@ -112,6 +112,9 @@ def _load(folder: Path, dtype: str, device: str | None) -> tuple[Any, Any]:
         wanted = "torch and transformers: pip install torch==2.13.0 'prefloom[embed]'"
         raise InputError("rewards", found=f"no module '{error.name}'", expected=wanted) from None
     place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    bars: Any = import_module("transformers.utils.logging")
+    shown = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
         model = transformers.AutoModelForSequenceClassification.from_pretrained(
@@ -124,6 +127,9 @@ def _load(folder: Path, dtype: str, device: str | None) -> tuple[Any, Any]:
         model = model.to(place).eval()
     except (OSError, ValueError, RuntimeError, KeyError, AttributeError) as error:
         raise InputError(str(folder), found=reason(error), expected="a sequence classifier whose code ships with transformers") from error
+    finally:
+        if shown:
+            bars.enable_progress_bar()
     if model.config.num_labels != 1:
         raise InputError(str(folder), found=f"{model.config.num_labels} outputs", expected="one: a reward model")
     return tokenizer, model
