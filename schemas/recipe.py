@@ -21,17 +21,17 @@ from prefloom.schemas.embedder import SERVING, Embedder
 from prefloom.schemas.errors import nearest
 from prefloom.schemas.ids import content_hash
 from prefloom.schemas.models import EndpointModel, SocietyModel
+from prefloom.schemas.people import GridPersonas, TemplatePersonas, WrittenPersonas
 from prefloom.schemas.section import Money, Section, Share, portable
 from prefloom.schemas.serving import Server
+from prefloom.schemas.splits import Half
 from prefloom.schemas.sources import (
     FileCandidates,
     FilePersonas,
     FilePrompts,
-    GridPersonas,
     ModelCandidates,
     SeedPrompts,
     SocietyPersonas,
-    TemplatePersonas,
 )
 
 FINGERPRINT_VERSION = 1
@@ -51,7 +51,7 @@ REPLACED: dict[str, str] = {
     "templates": "the same, one by one",
 }
 OPTIONAL = ("embeddings", "diversity", "pilot")  # sections whose absence leaves the fingerprint as it was before there were any
-OPAQUE = ("models", "values", "fields", "target")  # keys below these are the user's own words: a model may be called `path`
+OPAQUE = ("models", "values", "fields", "target", "traits", "tastes", "by_trait")  # keys below these are the user's own words: a model may be called `path`
 
 
 class Splits(Section):
@@ -59,6 +59,11 @@ class Splits(Section):
 
     validation: Share = Field(default=0.1, description="Of personas and of prompts, for choosing settings")
     test: Share = Field(default=0.1, description="Of personas and of prompts, for measuring")
+    by_trait: dict[str, dict[str, Half]] = Field(
+        default={},
+        exclude_if=lambda traits: not traits,
+        description="Trait -> value -> train, validation or test: where personas with it go, whatever their hash",
+    )
 
     @model_validator(mode="after")
     def _leave_train(self) -> Self:
@@ -138,9 +143,9 @@ class Recipe(Section):
     models: dict[str, Annotated[SocietyModel | EndpointModel, Field(discriminator="engine")]] = Field(
         description="Your name for a model -> what answers"
     )
-    personas: list[Annotated[GridPersonas | TemplatePersonas | FilePersonas | SocietyPersonas, Field(discriminator="source")]] = Field(
-        min_length=1, description="Where the personas come from: one or more sources"
-    )
+    personas: list[
+        Annotated[GridPersonas | TemplatePersonas | FilePersonas | SocietyPersonas | WrittenPersonas, Field(discriminator="source")]
+    ] = Field(min_length=1, description="Where the personas come from: one or more sources")
     prompts: list[Annotated[SeedPrompts | FilePrompts, Field(discriminator="source")]] = Field(
         min_length=1, description="Where the prompts come from: one or more sources"
     )
@@ -162,7 +167,8 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _models_exist(self) -> Self:
-        asked = [*getattr(self.candidates, "models", []), self.judgements.model, *self.prices, *self.rates, *self.servers]
+        writers = [source.model for source in self.personas if isinstance(source, WrittenPersonas)]
+        asked = [*writers, *getattr(self.candidates, "models", []), self.judgements.model, *self.prices, *self.rates, *self.servers]
         for name in asked:
             if name not in self.models:
                 raise ValueError(f"no model '{name}' under models; {nearest(name, self.models)}")

@@ -123,7 +123,7 @@ def _item(tree: Any, index: str, dotted: str) -> Any:
     raise InputError("--set", dotted, found=f"{found} where '{index}' is looked up", expected="an index into a list or a key of a section")
 
 
-_TAGS = {"file", "seeds", "grid", "template", "models", "society", "endpoint"}
+_TAGS = {"file", "seeds", "grid", "template", "written", "models", "society", "endpoint"}
 _KINDS = {"source": "file, or another kind of source", "engine": "endpoint, or another engine"}
 
 

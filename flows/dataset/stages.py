@@ -18,8 +18,9 @@ from prefloom.flows.dataset.store import Store
 from prefloom.schemas.errors import InputError
 from prefloom.schemas.ids import content_hash
 from prefloom.schemas.manifest import FileEntry, StageEntry
+from prefloom.schemas.people import GridPersonas, WrittenPersonas
 from prefloom.schemas.recipe import Recipe, Resolved
-from prefloom.schemas.sources import GridPersonas, ModelCandidates, SocietyPersonas
+from prefloom.schemas.sources import ModelCandidates, SocietyPersonas
 
 MANIFEST = "manifest.json"
 GENERIC = "judge/generic"  # what a judge is asked about people in general
@@ -31,7 +32,11 @@ def _nothing(_: Recipe) -> list[str]:
 
 
 def _persona_templates(recipe: Recipe) -> list[str]:
-    return sorted({source.template for source in recipe.personas if isinstance(source, GridPersonas)})
+    return sorted({source.template for source in recipe.personas if isinstance(source, GridPersonas | WrittenPersonas)})
+
+
+def _persona_models(recipe: Recipe) -> list[str]:
+    return list(dict.fromkeys(source.model for source in recipe.personas if isinstance(source, WrittenPersonas)))
 
 
 def _planted(recipe: Recipe) -> list[str]:
@@ -105,6 +110,7 @@ STAGES: tuple[Stage, ...] = (
         (),
         ("seed", "personas", "splits", "diversity.personas"),
         templates=_persona_templates,
+        models=_persona_models,
         parts=lambda _: 1,
         beside=lambda recipe: _planted(recipe) + _selected("personas", recipe),
     ),

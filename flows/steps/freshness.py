@@ -13,9 +13,11 @@ from prefloom.flows.dataset.run import Run
 from prefloom.flows.engines import open_engine, plants, truth_is_kept
 from prefloom.flows.engines.embedder import open_embedder
 from prefloom.flows.steps.judgements import INPUTS
+from prefloom.flows.steps.written import INPUTS as WRITING
 from prefloom.prompts import expect_inputs, load
 from prefloom.schemas.errors import InputError
 from prefloom.schemas.manifest import StageEntry
+from prefloom.schemas.people import WrittenPersonas
 from prefloom.schemas.recipe import Resolved
 from prefloom.schemas.section import portable
 from prefloom.schemas.sources import FileCandidates, FilePersonas, FilePrompts, ModelCandidates
@@ -62,6 +64,8 @@ def probe_inputs(resolved: Resolved) -> None:
     if isinstance(recipe.candidates, ModelCandidates):
         expect_inputs(recipe.candidates.template, frozenset({"prompt", "view"}))
     for source in (*recipe.personas, *recipe.prompts, recipe.candidates):
+        if isinstance(source, WrittenPersonas):
+            expect_inputs(source.template, WRITING)
         if isinstance(source, FilePersonas | FilePrompts | FileCandidates):
             named = [[value] if isinstance(value, str) else value or [] for value in source.fields.model_dump().values()]
             next(inputs.rows(Path(source.path), [column for columns in named for column in columns]))

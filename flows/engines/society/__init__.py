@@ -4,10 +4,12 @@
 
 WHO IS PLANTED   people.py (tastes), wording.py (descriptions), utility.py (what a text is worth), truth.py (kept apart from every run)
 WHO WRITES       respondent.py (what), voice.py (how), content.py (what is known)
+WHO INVENTS      inventor.py (a person with given traits)
 WHO JUDGES       reader.py (what a description says), judge.py (log-odds with declared faults)
 
 Everything follows from the rendered messages, the sampling settings and the member (data/society/characters.yaml): ids, traits and planted
-tastes never reach it. A message with fenced `first` and `second` passages is judged, any other is answered. The same request gets the same
+tastes never reach it. A message with fenced `first` and `second` passages is judged, one with `traits` gets a person made up (inventor.py),
+any other is answered. The same request gets the same
 reply on every machine.
 """
 
@@ -20,6 +22,7 @@ import orjson
 
 from prefloom.flows.engines.protocol import Reply, Request
 from prefloom.flows.engines.society.data import load, revision
+from prefloom.flows.engines.society.inventor import invent
 from prefloom.flows.engines.society.judge import Asked, Fill, Judge, Verdict, profile
 from prefloom.flows.engines.society.respondent import respond
 from prefloom.prompts.fence import apart
@@ -73,6 +76,8 @@ class Society:
             if "first" in passages and "second" in passages:
                 places.append(place)
                 asked.append(Asked(passages["first"], passages["second"], passages.get("persona", ""), around))
+            elif "traits" in passages:
+                replies[place] = _reply(request, invent(passages["traits"], passages.get("theme", ""), request), None)
             else:
                 task = passages.get("task", request.messages[-1][1])
                 replies[place] = _reply(request, respond(task, passages.get("view"), request, self.character), None)

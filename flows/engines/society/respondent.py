@@ -153,5 +153,10 @@ class _Dice(random.Random):
         return anew if self._share and self._anew.random() < self._share else own
 
 
+def dice_of(character: str, request: Request) -> random.Random:
+    """The dice that a member throws over a message."""
+    return _Dice(character, request)
+
+
 def _hashed(content: list[Any]) -> int:
     return int.from_bytes(hashlib.blake2b(orjson.dumps(content), digest_size=16).digest())
