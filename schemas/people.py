@@ -1,8 +1,8 @@
 """Personas made from traits: sections of a recipe for a grid, a template, or a model that writes.
 
-    {source: grid, per_cell: 30, cells: [age, continent, gender], path: residents.yaml, template: persona/resident}      5 x 5 x 2 cells
-    {source: template, text: "The user is {{ level }}.", values: {level: [child, expert]}, tastes: {level: {child: {readability: 2}}}}
-    {source: written, model: scholar, traits: {age: [young, old], gender: [woman, man]}, per_cell: 30}
+{source: grid, per_cell: 30, cells: [age, continent, gender], path: residents.yaml, template: persona/resident}      5 x 5 x 2 cells
+{source: template, text: "The user is {{ level }}.", values: {level: [child, expert]}, tastes: {level: {child: {readability: 2}}}}
+{source: written, model: scholar, traits: {age: [young, old], gender: [woman, man]}, per_cell: 30}
 """
 
 import itertools

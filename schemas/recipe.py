@@ -24,7 +24,6 @@ from prefloom.schemas.models import EndpointModel, SocietyModel
 from prefloom.schemas.people import GridPersonas, TemplatePersonas, WrittenPersonas
 from prefloom.schemas.section import Money, Section, Share, portable
 from prefloom.schemas.serving import Server
-from prefloom.schemas.splits import Half
 from prefloom.schemas.sources import (
     FileCandidates,
     FilePersonas,
@@ -33,6 +32,7 @@ from prefloom.schemas.sources import (
     SeedPrompts,
     SocietyPersonas,
 )
+from prefloom.schemas.splits import Half
 
 FINGERPRINT_VERSION = 1
 
@@ -51,7 +51,15 @@ REPLACED: dict[str, str] = {
     "templates": "the same, one by one",
 }
 OPTIONAL = ("embeddings", "diversity", "pilot")  # sections whose absence leaves the fingerprint as it was before there were any
-OPAQUE = ("models", "values", "fields", "target", "traits", "tastes", "by_trait")  # keys below these are the user's own words: a model may be called `path`
+OPAQUE = (
+    "models",
+    "values",
+    "fields",
+    "target",
+    "traits",
+    "tastes",
+    "by_trait",
+)  # keys below these are the user's own words: a model may be called `path`
 
 
 class Splits(Section):

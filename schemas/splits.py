@@ -41,10 +41,13 @@ def split_of(ids: list[str], validation: float, test: float) -> list[str]:
 
 
 def persona_splits(
-    ids: list[str], traits: Sequence[Sequence[Mapping[str, str]]], validation: float, test: float, by_trait: Mapping[str, Mapping[str, Half]]
+    ids: list[str],
+    traits: Sequence[Sequence[Mapping[str, str]]],
+    shares: tuple[float, float],
+    by_trait: Mapping[str, Mapping[str, Half]],
 ) -> list[str]:
     """The split of each persona, from its id and its traits (`[{"name": "level", "value": "positive"}]`)."""
-    drawn = split_of(ids, validation, test)
+    drawn = split_of(ids, *shares)
     return [_placed(mine, by_trait) or split for mine, split in zip(traits, drawn, strict=True)]
 
 

@@ -199,9 +199,11 @@ def _accounting(store: Store, data: dict[str, pl.DataFrame], found: Manifest, re
 
 
 def _splits(data: dict[str, pl.DataFrame], recipe: Recipe) -> Check:
-    check = Check("splits", "split by hash of id or as a trait says; no persona and no prompt of a test split is seen in train or validation")
+    check = Check(
+        "splits", "split by hash of id or as a trait says; no persona and no prompt of a test split is seen in train or validation"
+    )
     shares, people, prompts = (recipe.splits.validation, recipe.splits.test), data["personas"], data["prompts"]
-    drawn = persona_splits(people["persona_id"].to_list(), people["traits"].to_list(), *shares, recipe.splits.by_trait)
+    drawn = persona_splits(people["persona_id"].to_list(), people["traits"].to_list(), shares, recipe.splits.by_trait)
     check.expect(people["split"].to_list() == drawn, "personas.split is not the hash of its id, nor what splits.by_trait says")
     expected = split_of(prompts["prompt_id"].to_list(), *shares)
     check.expect(prompts["split"].to_list() == expected, "prompts.split is not the hash of its id")

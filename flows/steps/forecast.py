@@ -22,6 +22,7 @@ from prefloom.flows.steps import forecast_time, freshness
 from prefloom.flows.steps.comparisons import choose
 from prefloom.flows.steps.forecast_answers import Answers, expected_answers
 from prefloom.flows.steps.forecast_bytes import Size, journal_bytes, per_character, rejected_bytes, sized, table_bytes
+from prefloom.flows.steps.forecast_personas import WritersSeen
 from prefloom.flows.steps.forecast_pilot import Ahead, expected_pilot
 from prefloom.flows.steps.forecast_readings import Panel, Readings, expected_readings
 from prefloom.flows.steps.forecast_rows import Drawn
@@ -96,7 +97,8 @@ def forecast(run: Run, uses: freshness.Materials) -> Forecast:
         return Forecast(str(run.folder), True, tuple(real.values()), (journal, 0))
     recipe = run.resolved.recipe
     assumed: dict[str, str] = {}
-    personas, unfit = personas_of(run.resolved, peek(run, "personas", assumed))
+    writers = WritersSeen(run, uses)
+    personas, unfit = personas_of(run.resolved, peek(run, "personas", assumed), writers.ask)
     prompts, repeated = prompts_of(run.resolved, peek(run, "prompts", assumed))
     answers = expected_answers(run, uses, prompts, repeated, peek(run, "candidates", assumed))
     ahead = expected_pilot(run, uses, personas, prompts, answers)
@@ -112,7 +114,11 @@ def forecast(run: Run, uses: freshness.Materials) -> Forecast:
     calls = {"candidates": (answers.usage, answers.left), "judgements": ({judge: readings.usage}, {judge: rest})}
     if ahead.usage.calls:
         calls["pilot"] = ({judge: ahead.usage}, {judge: ahead.left})
+    if writers.usage:
+        calls["personas"] = (writers.usage, writers.left)
     guessed = {"judgements", "labels", "preferences", "exports", *assumed} | (set() if ahead.exact else {"pilot", "comparisons"})
+    if not writers.exact:
+        guessed |= {"personas", "comparisons"}
     if answers.unknown or {"prompts", "candidates"} & assumed.keys():
         guessed |= {"candidates", "pilot", "comparisons"}
     if guessed & {"personas", "prompts", "candidates"}:
@@ -127,6 +133,7 @@ def forecast(run: Run, uses: freshness.Materials) -> Forecast:
         basis=(
             *_unprobed(run),
             *assumed.values(),
+            *writers.basis,
             *answers.basis,
             *readings.basis,
             *ahead.basis,

@@ -101,7 +101,7 @@ def personas_of(resolved: Resolved, encoder: Encoder | None = None, ask: Ask | N
         triples = [(persona.persona_id, persona.description, persona) for persona in kept]
         kept = diverse(sieve, triples, wanted, encoder, partial(_strata, wanted))
     splits, traits = recipe.splits, [[trait.model_dump() for trait in persona.traits] for persona in kept]
-    halves = persona_splits([persona.persona_id for persona in kept], traits, splits.validation, splits.test, splits.by_trait)
+    halves = persona_splits([persona.persona_id for persona in kept], traits, (splits.validation, splits.test), splits.by_trait)
     rows = [persona.model_copy(update={"split": half}) for persona, half in zip(kept, halves, strict=True)]
     rows.sort(key=lambda persona: persona.persona_id)
     return tables.frame(Persona, rows), pl.concat([sieve.rejected(), tables.frame(Rejected, failed)])
@@ -118,7 +118,11 @@ def _expect_traits(personas: Sequence[Persona], recipe: Recipe) -> None:
     for name, values in recipe.splits.by_trait.items():
         for value in values:
             if (name, value) not in known:
-                having = sorted(own for trait, own in known if trait == name) or sorted({trait for trait, _ in known}) or ["personas with traits"]
+                having = (
+                    sorted(own for trait, own in known if trait == name)
+                    or sorted({trait for trait, _ in known})
+                    or ["personas with traits"]
+                )
                 found = f"{name}: {value}, which no persona has"
                 raise InputError("recipe", f"splits.by_trait.{name}", found=found, expected=nearest(value, having))
 

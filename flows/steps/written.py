@@ -4,8 +4,8 @@
     -> "A woman in her seventies from a harbour town who …" with its traits, or a rejected row:
        failure error · check empty, refused, truncated, several_sentences, too_short, too_long, duplicate
 
-Themes are dealt out within a cell in an order of its own, so that thirty sentences about one combination have something to differ in. Sample
-n of a cell is the same request however many there are: raising `per_cell` pays for the new ones alone.
+Themes are dealt out within a cell in an order of its own, so that thirty sentences about one combination have something to differ in.
+Sample n of a cell is the same request however many there are: raising `per_cell` pays for the new ones alone.
 """
 
 import re

@@ -1,6 +1,6 @@
-"""A person made up to given traits, in one sentence: what a member says to who asks for a persona.
+r"""A person made up to given traits, in one sentence: what a member says to who asks for a persona.
 
-    invent("age: over 65\\ngender: woman\\ncontinent: Africa", "food", request)
+    invent("age: over 65\ngender: woman\ncontinent: Africa", "food", request)
     -> "A woman over 65 from a market town near Cairo in Africa who bakes for the whole street and keeps recipes in a biscuit tin."
 
 Which traits there are is anybody's choice: gender, age and continent have words of their own in data/society/lives.yaml, any other is said
