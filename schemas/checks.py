@@ -39,6 +39,17 @@ class CandidateChecks(Section):
     refused: bool = Field(default=True, description="Reject answers that decline")
     truncated: bool = Field(default=True, description="Reject answers that were cut off")
     min_latin_share: Share = Field(default=0.5, description="Letters in Latin script; 0 admits every language")
+    markdown: bool = Field(
+        default=True, exclude_if=lambda admitted: admitted, description="Admit Markdown; false rejects headings, lists, tables, bold, code"
+    )
+    min_words: Count | None = Field(default=None, exclude_if=lambda n: n is None, description="Fewest words of an answer")
+    max_words: Count | None = Field(default=None, exclude_if=lambda n: n is None, description="Most words of an answer")
+
+    @model_validator(mode="after")
+    def _something_fits(self) -> Self:
+        if self.min_words and self.max_words and self.min_words > self.max_words:
+            raise ValueError(f"min_words {self.min_words} is more than max_words {self.max_words}")
+        return self
 
 
 class LabelChecks(Section):

@@ -13,6 +13,12 @@ from prefloom.schemas.section import Section
 ReadMethod = Literal["logprob_token_ids", "top_logprobs", "votes"]
 
 
+class SocietySampling(Section):
+    """How a member of the society is sampled where it writes."""
+
+    temperature: float | None = Field(default=None, ge=0, le=5, description="In place of the temperature that the stage names")
+
+
 class SocietyModel(Section):
     """A member of the built-in simulated society: it needs no weights, no GPU and no network."""
 
@@ -24,6 +30,7 @@ class SocietyModel(Section):
     fill: Literal["stereotype", "persistent", "call"] = Field(
         default="stereotype", description="As a judge: how it guesses tastes that a description leaves open"
     )
+    sampling: SocietySampling = Field(default=SocietySampling(), exclude_if=lambda sampling: sampling == SocietySampling())
 
     @field_validator("phi")
     @classmethod

@@ -22,6 +22,7 @@ from prefloom.schemas.errors import nearest
 from prefloom.schemas.ids import content_hash
 from prefloom.schemas.models import EndpointModel, SocietyModel
 from prefloom.schemas.people import GridPersonas, TemplatePersonas, WrittenPersonas
+from prefloom.schemas.prompt_sources import AugmentedPrompts, EntityPrompts, SpecificPrompts
 from prefloom.schemas.section import Money, Section, Share, portable
 from prefloom.schemas.serving import Server
 from prefloom.schemas.sources import (
@@ -33,8 +34,11 @@ from prefloom.schemas.sources import (
     SocietyPersonas,
 )
 from prefloom.schemas.splits import Half
+from prefloom.schemas.steering import AskedViews
 
 FINGERPRINT_VERSION = 1
+PersonaSource = Annotated[GridPersonas | TemplatePersonas | FilePersonas | SocietyPersonas | WrittenPersonas, Field(discriminator="source")]
+PromptSource = Annotated[SeedPrompts | FilePrompts | EntityPrompts | AugmentedPrompts | SpecificPrompts, Field(discriminator="source")]
 
 # Sections that do not change the data, and so not the fingerprint either.
 EXCLUDED: dict[str, str] = {
@@ -51,15 +55,8 @@ REPLACED: dict[str, str] = {
     "templates": "the same, one by one",
 }
 OPTIONAL = ("embeddings", "diversity", "pilot")  # sections whose absence leaves the fingerprint as it was before there were any
-OPAQUE = (
-    "models",
-    "values",
-    "fields",
-    "target",
-    "traits",
-    "tastes",
-    "by_trait",
-)  # keys below these are the user's own words: a model may be called `path`
+# Keys below these are the user's own words: a model may be called `path`.
+OPAQUE = ("models", "values", "fields", "target", "traits", "tastes", "by_trait")
 
 
 class Splits(Section):
@@ -151,12 +148,8 @@ class Recipe(Section):
     models: dict[str, Annotated[SocietyModel | EndpointModel, Field(discriminator="engine")]] = Field(
         description="Your name for a model -> what answers"
     )
-    personas: list[
-        Annotated[GridPersonas | TemplatePersonas | FilePersonas | SocietyPersonas | WrittenPersonas, Field(discriminator="source")]
-    ] = Field(min_length=1, description="Where the personas come from: one or more sources")
-    prompts: list[Annotated[SeedPrompts | FilePrompts, Field(discriminator="source")]] = Field(
-        min_length=1, description="Where the prompts come from: one or more sources"
-    )
+    personas: list[PersonaSource] = Field(min_length=1, description="Where the personas come from: one or more sources")
+    prompts: list[PromptSource] = Field(min_length=1, description="Where the prompts come from: one or more sources")
     candidates: Annotated[ModelCandidates | FileCandidates, Field(discriminator="source", description="Where the answers come from")]
     embeddings: Embedder | None = Field(default=None, description="What turns the texts of the dataset into vectors; null makes none")
     diversity: Diversity | None = Field(default=None, description="Near-duplicates out, the most different kept; null does neither")
@@ -176,7 +169,8 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _models_exist(self) -> Self:
         writers = [source.model for source in self.personas if isinstance(source, WrittenPersonas)]
-        asked = [*writers, *getattr(self.candidates, "models", []), self.judgements.model, *self.prices, *self.rates, *self.servers]
+        writers += [source.model for source in self.prompts if isinstance(source, AugmentedPrompts | SpecificPrompts)]
+        asked = [*writers, *askable(self.candidates), self.judgements.model, *self.prices, *self.rates, *self.servers]
         for name in asked:
             if name not in self.models:
                 raise ValueError(f"no model '{name}' under models; {nearest(name, self.models)}")
@@ -235,6 +229,13 @@ class Resolved(BaseModel):
 def fingerprint(data: dict[str, Any]) -> str:
     """The fingerprint of the data-relevant part of a recipe, as it also stands in the manifest."""
     return content_hash([FINGERPRINT_VERSION, data], size=6)
+
+
+def askable(source: ModelCandidates | FileCandidates) -> list[str]:
+    """The models that candidates are asked of, who lists their views first."""
+    if isinstance(source, FileCandidates):
+        return []
+    return list(dict.fromkeys([*([source.views.model] if isinstance(source.views, AskedViews) else []), *source.models]))
 
 
 def _lookup(node: Any, dotted: str) -> Any:

@@ -9,6 +9,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from prefloom.schemas.section import Count, Distinct, Section, Share
+from prefloom.schemas.steering import Steering, Views
 
 
 class PersonaFields(Section):
@@ -63,6 +64,18 @@ class PromptFields(Section):
     text: str = Field(default="text", description="Column of the task")
     id: str | None = Field(default=None, description="Column of your own id, by which answers may name their prompt")
     domain: str | None = Field(default=None, description="Column of a topic, for tables and figures")
+    trait: str | None = Field(
+        default=None, exclude_if=lambda name: name is None, description="Column of a trait: only personas with that value are asked"
+    )
+    trait_value: str | None = Field(
+        default=None, exclude_if=lambda name: name is None, description="Column of the trait's value; a row without one is for everybody"
+    )
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> Self:
+        if (self.trait is None) != (self.trait_value is None):
+            raise ValueError("trait and trait_value go together: name both columns or neither")
+        return self
 
 
 class FilePrompts(Section):
@@ -79,11 +92,18 @@ class ModelCandidates(Section):
 
     source: Literal["models"] = Field(description="Says which kind of source this is")
     models: Distinct = Field(min_length=1, description="Names from `models`")
-    views: list[str | None] = Field(default=[None], min_length=1, description="Viewpoints or styles asked for; null asks for none")
+    views: Views = Field(
+        default=[None], description="Viewpoints or styles asked for, null asks for none; or who lists some for each prompt: {model, count}"
+    )
     samples: int = Field(default=1, ge=1, le=1000, description="Answers of each model in each view")
     temperature: float = Field(default=0.9, ge=0, le=5, description="Sampling temperature")
     max_tokens: Count = Field(default=512, description="Longest answer, in tokens of the model")
     template: str = Field(default="candidate/answer", description="Template that puts the task to a model")
+    steer: Steering | None = Field(
+        default=None,
+        exclude_if=lambda steer: steer is None,
+        description="Write each answer for a persona; null writes for nobody in particular",
+    )
 
 
 class CandidateFields(Section):

@@ -21,7 +21,12 @@ from prefloom.flows.dataset.targets import with_target
 from prefloom.schemas.errors import InputError, nearest, reason
 from prefloom.schemas.recipe import OPAQUE, Recipe, Resolved
 
-SHIPPED = {"seeds": "prompts.jsonl", "grid": "traits.yaml"}  # what a source without a path reads, in data/seeds/
+SHIPPED = {
+    "seeds": "prompts.jsonl",
+    "grid": "traits.yaml",
+    "augmented": "prompts.jsonl",
+    "entities": "works.csv",
+}  # what a source without a path reads, in data/seeds/
 
 
 def resolve(recipe: str, overrides: Sequence[str] = ()) -> Resolved:
@@ -124,6 +129,7 @@ def _item(tree: Any, index: str, dotted: str) -> Any:
 
 
 _TAGS = {"file", "seeds", "grid", "template", "written", "models", "society", "endpoint"}
+_TAGS |= {"entities", "augmented", "specific", "listed", "asked"}
 _KINDS = {"source": "file, or another kind of source", "engine": "endpoint, or another engine"}
 
 
@@ -158,7 +164,9 @@ def _is_union_tag(location: tuple[int | str, ...], index: int) -> bool:
     # Pydantic puts the tag of a discriminated union into the location: after a list index, after the name of a model, after `candidates`.
     if index == 0 or location[index] not in _TAGS:
         return False
-    return isinstance(location[index - 1], int) or location[index - 1] == "candidates" or (index == 2 and location[0] == "models")
+    return (
+        isinstance(location[index - 1], int) or location[index - 1] in ("candidates", "views") or (index == 2 and location[0] == "models")
+    )
 
 
 def _sha256(recipe: str, place: str, name: str) -> str:

@@ -116,7 +116,7 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         "prompts",
-        2,
+        3,
         "prompt",
         (),
         ("seed", "prompts", "splits", "shards.prompts", "diversity.prompts"),
@@ -124,7 +124,7 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         "candidates",
-        3,
+        4,
         "answer",
         ("prompts",),
         ("seed", "candidates", "checks.candidates", "diversity.candidates"),

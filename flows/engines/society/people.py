@@ -97,7 +97,7 @@ def plant(preset: str, count: int, seed: int, stated: float = 0.7, how: str = "l
 
 
 def with_tastes(descriptions: list[str], traits: list[dict[str, str]], tastes: Mapping[str, Mapping[str, Mapping[str, int]]]) -> People:
-    """People who like what goes with their traits, {"level": {"child": {"readability": 2}}}, and nothing else. Each is a camp of their own."""
+    """People who like what goes with their traits, {"level": {"child": {"readability": 2}}}, and nothing else; each is a camp."""
     strengths = np.zeros((len(descriptions), len(PROPERTIES)))
     for row, person in zip(strengths, traits, strict=True):
         for name, value in person.items():
