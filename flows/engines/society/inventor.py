@@ -21,6 +21,7 @@ def invent(traits: str, theme: str, request: Request) -> str:
     known, dice = load("lives.yaml"), dice_of("inventor", request)
     told = {name.strip().lower(): value.strip()[:_LONGEST] for name, _, value in (line.partition(":") for line in traits.split("\n"))}
     gender, age = told.pop("gender", "person"), told.pop("age", "")
+    age = f"aged {age}" if age[:1].isdigit() else age
     continent = told.pop("continent", "") or told.pop("place", "")
     places = known["places"].get(continent.lower(), [])
     home = f"from {dice.choice(places)} in {continent}" if places else f"from {continent}" if continent else ""
