@@ -14,7 +14,7 @@
 A template is named by its path here without `.md`, or by the path of a file of your own that ends in `.md`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -118,13 +118,30 @@ def expect_inputs(reference: str, inputs: frozenset[str]) -> PromptTemplate:
 
 def inline(text: str, values: Mapping[str, str]) -> str:
     """Render a one-line template that stands in a recipe; InputError on a variable without a value or a value without use."""
+    return filler(text, values)(values)
+
+
+def filler(text: str, names: Iterable[str], listed: str = "values") -> Callable[[Mapping[str, str]], str]:
+    """The same for many values, parsed once; `listed` is the key of the recipe under which the names stand."""
     try:
         used = meta.find_undeclared_variables(_environment.parse(text))
-        if used != set(values):
-            raise InputError("recipe", "text", found=f"variables {sorted(used)}", expected=f"those under values: {sorted(values)}")
-        return _environment.from_string(text).render(values)
+        if used != set(names):
+            raise InputError("recipe", "text", found=f"variables {sorted(used)}", expected=f"those under {listed}: {sorted(names)}")
+        template = _environment.from_string(text)
     except _RENDERING as error:
-        raise InputError("recipe", "text", found=_line(error), expected="a Jinja template that renders with its values") from None
+        raise _unfit(error) from None
+
+    def fill(values: Mapping[str, str]) -> str:
+        try:
+            return template.render(values)
+        except _RENDERING as error:
+            raise _unfit(error) from None
+
+    return fill
+
+
+def _unfit(error: Exception) -> InputError:
+    return InputError("recipe", "text", found=_line(error), expected="a Jinja template that renders with its values")
 
 
 def _read(reference: str) -> str:

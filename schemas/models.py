@@ -30,7 +30,9 @@ class SocietyModel(Section):
     fill: Literal["stereotype", "persistent", "call"] = Field(
         default="stereotype", description="As a judge: how it guesses tastes that a description leaves open"
     )
-    sampling: SocietySampling = Field(default=SocietySampling(), exclude_if=lambda sampling: sampling == SocietySampling())
+    sampling: SocietySampling = Field(
+        default=SocietySampling(), exclude_if=lambda own: own == SocietySampling(), description="How it is sampled where it writes"
+    )
 
     @field_validator("phi")
     @classmethod
@@ -64,3 +66,9 @@ class EndpointModel(Section):
     votes: int = Field(default=15, ge=1, le=128, description="Answers sampled for one reading where log-probabilities cannot be had")
     thinking: bool = Field(default=False, description="Let a model that can think before it answers do so")
     sampling: Sampling = Sampling()
+
+
+def sampling_of(model: SocietyModel | EndpointModel, temperature: float) -> tuple[float, tuple[tuple[str, float], ...]]:
+    """(temperature, other settings) at which a model writes: its own temperature, or that of the stage."""
+    own: dict[str, float] = model.sampling.model_dump(exclude_none=True)
+    return own.pop("temperature", temperature), tuple(own.items())

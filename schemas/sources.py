@@ -11,6 +11,8 @@ from pydantic import Field, model_validator
 from prefloom.schemas.section import Count, Distinct, Section, Share
 from prefloom.schemas.steering import Steering, Views
 
+_NO_VIEW: list[str | None] = [None]
+
 
 class PersonaFields(Section):
     """Which columns of the file mean what."""
@@ -93,7 +95,7 @@ class ModelCandidates(Section):
     source: Literal["models"] = Field(description="Says which kind of source this is")
     models: Distinct = Field(min_length=1, description="Names from `models`")
     views: Views = Field(
-        default=[None], description="Viewpoints or styles asked for, null asks for none; or who lists some for each prompt: {model, count}"
+        default=_NO_VIEW, description="Viewpoints or styles asked for, null asks for none; or {model, count}: who lists them"
     )
     samples: int = Field(default=1, ge=1, le=1000, description="Answers of each model in each view")
     temperature: float = Field(default=0.9, ge=0, le=5, description="Sampling temperature")

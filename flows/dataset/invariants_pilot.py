@@ -99,6 +99,8 @@ def chosen(data: dict[str, pl.DataFrame], recipe: Recipe) -> Check:
     if recipe.pilot:
         pairs = data["pilot"].group_by("prompt_id").len("pairs").with_columns(pl.col("pairs").cast(pl.Int64))
     drawn = rows.group_by("prompt_id").len("drawn").join(pairs, on="prompt_id", how="full", coalesce=True).filter(pl.col("pairs") > 0)
+    unasked = data["rejected"].filter((pl.col("stage") == "comparisons") & (pl.col("reason") == "nobody_matches"))["row_id"]
+    drawn = drawn.filter(~pl.col("prompt_id").is_in(unasked.implode()))
     odd = drawn.filter(pl.col("drawn").fill_null(0) != pl.min_horizontal("pairs", pl.lit(most))).height
     check.expect(odd == 0, f"{odd} prompts have more or fewer comparisons than {most}, or than there are pairs")
     broken = {"comparisons have an inclusion that is no chance": (pl.col("inclusion") <= 0) | (pl.col("inclusion") > 1)}

@@ -127,13 +127,16 @@ class ShardJob:
         """The same job for another shard."""
         return replace(self, index=index)
 
-    def write_parts(self, record: type[Record], data: pl.DataFrame, rejected: pl.DataFrame, parts: int) -> ShardReport:
-        """Publish a whole stage from one task: rows go to parts by hash of prompt_id, rejected rows to the first."""
+    def write_parts(
+        self, record: type[Record], data: pl.DataFrame, rejected: pl.DataFrame, parts: int, usage: Usages | None = None
+    ) -> ShardReport:
+        """Publish a whole stage from one task: rows go to parts by hash of prompt_id, rejected rows and the usage to the first."""
         place = pl.Series(shard_of(data["prompt_id"], parts))
         reports = []
         for index in range(parts):
             mine, refused = data.filter(place == index), rejected if index == 0 else rejected.clear()
-            reports.append(self.at(index).write(record, mine, refused, considered=mine.height + refused.height))
+            used = usage if index == 0 else None
+            reports.append(self.at(index).write(record, mine, refused, considered=mine.height + refused.height, usage=used))
         return merge(reports)
 
     def done_parts(self, parts: int) -> ShardReport | None:

@@ -19,8 +19,10 @@ from prefloom.schemas.errors import InputError
 from prefloom.schemas.ids import content_hash
 from prefloom.schemas.manifest import FileEntry, StageEntry
 from prefloom.schemas.people import GridPersonas, WrittenPersonas
-from prefloom.schemas.recipe import Recipe, Resolved
+from prefloom.schemas.prompt_sources import AugmentedPrompts, SpecificPrompts
+from prefloom.schemas.recipe import Recipe, Resolved, askable
 from prefloom.schemas.sources import ModelCandidates, SocietyPersonas
+from prefloom.schemas.steering import AskedViews
 
 MANIFEST = "manifest.json"
 GENERIC = "judge/generic"  # what a judge is asked about people in general
@@ -43,12 +45,30 @@ def _planted(recipe: Recipe) -> list[str]:
     return [PEOPLE] if any(isinstance(source, SocietyPersonas) for source in recipe.personas) else []
 
 
+def _writers(recipe: Recipe) -> list[AugmentedPrompts | SpecificPrompts]:
+    return [source for source in recipe.prompts if isinstance(source, AugmentedPrompts | SpecificPrompts)]
+
+
+def _prompt_templates(recipe: Recipe) -> list[str]:
+    return sorted({source.template for source in _writers(recipe)})
+
+
+def _prompt_models(recipe: Recipe) -> list[str]:
+    return list(dict.fromkeys(source.model for source in _writers(recipe)))
+
+
 def _candidate_templates(recipe: Recipe) -> list[str]:
-    return [recipe.candidates.template] if isinstance(recipe.candidates, ModelCandidates) else []
+    source = recipe.candidates
+    if not isinstance(source, ModelCandidates):
+        return []
+    return [
+        source.steer.template if source.steer else source.template,
+        *([source.views.template] if isinstance(source.views, AskedViews) else []),
+    ]
 
 
-def _candidate_models(recipe: Recipe) -> list[str]:
-    return recipe.candidates.models if isinstance(recipe.candidates, ModelCandidates) else []
+def _steering(recipe: Recipe) -> list[str]:
+    return ["personas"] if isinstance(recipe.candidates, ModelCandidates) and recipe.candidates.steer else []
 
 
 def _selected(table: str, recipe: Recipe) -> list[str]:
@@ -86,11 +106,12 @@ class Stage:
     parts: Callable[[Recipe], int] = lambda recipe: recipe.shards.prompts
     files: tuple[str, ...] = ("{name}/part-*.parquet", "rejected/{name}-*.parquet")
     wanted: Callable[[Recipe], bool] = lambda _: True
+    also: Callable[[Recipe], list[str]] = _nothing  # parents that it has for some recipes
     beside: Callable[[Recipe], list[str]] = _nothing  # what else its rows depend on, among the identities of a run
 
     def parents_in(self, recipe: Recipe) -> list[str]:
         """Those of its parents that the recipe has."""
-        return [name for name in self.parents if BY_NAME[name].wanted(recipe)]
+        return [name for name in (*self.parents, *self.also(recipe)) if BY_NAME[name].wanted(recipe)]
 
     @property
     def asks_models(self) -> bool:
@@ -120,6 +141,8 @@ STAGES: tuple[Stage, ...] = (
         "prompt",
         (),
         ("seed", "prompts", "splits", "shards.prompts", "diversity.prompts"),
+        templates=_prompt_templates,
+        models=_prompt_models,
         beside=lambda recipe: _selected("prompts", recipe),
     ),
     Stage(
@@ -129,7 +152,8 @@ STAGES: tuple[Stage, ...] = (
         ("prompts",),
         ("seed", "candidates", "checks.candidates", "diversity.candidates"),
         templates=_candidate_templates,
-        models=_candidate_models,
+        models=lambda recipe: askable(recipe.candidates),
+        also=_steering,
         beside=lambda recipe: _selected("candidates", recipe),
     ),
     Stage(

@@ -14,6 +14,7 @@ from prefloom.flows.dataset import manifest, shards, stages, tables
 from prefloom.flows.dataset.invariants import READING, Check, exports, judgements, labels, preferences, vectors
 from prefloom.flows.dataset.invariants_diversity import diversity
 from prefloom.flows.dataset.invariants_pilot import chosen, pilot
+from prefloom.flows.dataset.invariants_sources import answers_due, sources
 from prefloom.flows.dataset.store import Store
 from prefloom.schemas.candidate import Candidate
 from prefloom.schemas.comparison import Comparison
@@ -67,6 +68,7 @@ def validate(store: Store) -> list[Check]:
         *placed,
         *([pilot(data, recipe)] if recipe.pilot and sound else []),
         chosen(data, recipe),
+        sources(data, recipe),
         judgements(data, recipe),
         labels(data),
         preferences(data, recipe),
@@ -124,7 +126,12 @@ def _ids(data: dict[str, pl.DataFrame]) -> Check:
     for table, (kind, parts) in kinds.items():
         ids = data[table][f"{kind}_id"]
         check.expect(ids.is_unique().all(), f"{table}.{kind}_id repeats")
-        wrong = sum(i != content_id(kind, *row) for i, row in zip(ids, data[table].select(parts).iter_rows(), strict=True))
+        if table == "candidates":  # who an answer was written for counts where there is somebody
+            steered = data[table]["steered_by"]
+            rows = [row if who is None else (*row, who) for row, who in zip(data[table].select(parts).iter_rows(), steered, strict=True)]
+        else:
+            rows = list(data[table].select(parts).iter_rows())
+        wrong = sum(i != content_id(kind, *row) for i, row in zip(ids, rows, strict=True))
         check.expect(wrong == 0, f"{wrong} rows of {table} do not say what their id says")
     return check
 
@@ -184,7 +191,7 @@ def _accounting(store: Store, data: dict[str, pl.DataFrame], found: Manifest, re
         meetings = sum(min(n * (n - 1) // 2, 2 * n) for n in answers) if recipe.pilot.rates else 0
         considered["pilot"] = data["candidates"].height + 2 * meetings + 2 * people * data["pilot"].height
     if isinstance(source := recipe.candidates, ModelCandidates):
-        considered["candidates"] = data["prompts"].height * len(source.models) * len(source.views) * source.samples
+        considered["candidates"] = answers_due(data, source)
     for name, entry in found.stages.items():
         check.expect(entry.closed, f"{name}: {entry.considered} considered, {entry.kept} kept, {entry.rejected} rejected")
         expected = considered.get(name, entry.considered)

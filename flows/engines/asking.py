@@ -7,8 +7,9 @@ session.asked, session.from_journal  ->  (48000, 0)              session.usage  
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from typing import Protocol
 
 import orjson
 from pydantic import TypeAdapter, ValidationError
@@ -18,6 +19,7 @@ from prefloom.flows.dataset.ledger import Ledger
 from prefloom.flows.dataset.progress import ShardProgress
 from prefloom.flows.dataset.run import Run
 from prefloom.flows.dataset.shards import ShardJob, ShardReport
+from prefloom.flows.engines import open_engine
 from prefloom.flows.engines.protocol import Engine, Reply, Request
 from prefloom.schemas.usage import Usage, Usages
 
@@ -28,6 +30,13 @@ STOPPING = threading.Event()  # set when the build is interrupted: what was answ
 
 class StoppedError(Exception):
     """A shard that ends early because the build does."""
+
+
+class Asks(Protocol):
+    """Where requests go: a session, or what `plan` has in its place."""
+
+    def ask(self, requests: Sequence[Request], scopes: Sequence[str], again: Callable[[Reply], bool] | None = None) -> list[Reply]:
+        """One reply per request, in their order."""
 
 
 class Session:
@@ -151,6 +160,22 @@ def asking(engine: Engine, run: Run, scopes: Sequence[str]) -> Iterator[Session]
         yield session
     finally:
         session.close()
+
+
+class Sessions:
+    """The sessions of one shard by the models' names in the recipe. Two names may be one model, which is not asked twice."""
+
+    def __init__(self, job: ShardJob, meter: "Meter", scopes: Sequence[str], stack: ExitStack) -> None:
+        self._job, self._meter, self._scopes, self._stack = job, meter, scopes, stack
+        self._open: dict[str, Session] = {}  # by identity
+
+    def of(self, name: str) -> Session:
+        """The session with the model of this name; the first that asks for it opens it."""
+        engine = open_engine(self._job.run, name)
+        if engine.identity not in self._open:
+            session = self._stack.enter_context(asking(engine, self._job.run, self._scopes))
+            self._open[engine.identity] = self._meter.follow(name, session)
+        return self._open[engine.identity]
 
 
 class Meter:

@@ -13,7 +13,7 @@ from typing import TypeVar
 import orjson
 from pydantic import BaseModel, ValidationError
 
-from prefloom.flows.engines.asking import Session
+from prefloom.flows.engines.asking import Asks
 from prefloom.flows.engines.protocol import Reply, Request
 from prefloom.prompts import load
 from prefloom.schemas.texts import short, visible
@@ -30,19 +30,29 @@ class Unfit:
     detail: str
 
 
-def ask_structured(session: Session, requests: Sequence[Request], scopes: Sequence[str], kind: type[T]) -> list[T | Unfit]:
-    """One `kind` per request, or what became of it. Both rounds go through the journal, so neither is paid for twice."""
+def ask_structured(
+    session: Asks, requests: Sequence[Request], scopes: Sequence[str], kind: type[T], again: bool = False
+) -> list[T | Unfit]:
+    """One `kind` per request, or what became of it. Both rounds go through the journal, so neither is paid for twice.
+
+    `again` asks once more what failed before: calls without a reply, and repairs that came to nothing.
+    """
     schema = orjson.dumps(kind.model_json_schema(), option=orjson.OPT_SORT_KEYS).decode()
     asked = [replace(request, schema=schema) for request in requests]
-    replies = session.ask(asked, scopes)
+    replies = session.ask(asked, scopes, _unanswered if again else None)
     answers = [_parse(reply, kind) for reply in replies]
     bad = [place for place, answer in enumerate(answers) if isinstance(answer, Unfit) and answer.reason == "not_json"]
     if not bad:
         return answers
     repairs = [_repair(asked[place], replies[place], answers[place]) for place in bad]
-    for place, reply in zip(bad, session.ask(repairs, [scopes[place] for place in bad]), strict=True):
+    repaired = session.ask(repairs, [scopes[place] for place in bad], (lambda r: isinstance(_parse(r, kind), Unfit)) if again else None)
+    for place, reply in zip(bad, repaired, strict=True):
         answers[place] = _parse(reply, kind)
     return answers
+
+
+def _unanswered(reply: Reply) -> bool:
+    return reply.error is not None
 
 
 def _parse(reply: Reply, kind: type[T]) -> T | Unfit:

@@ -3,7 +3,9 @@
     {source: models, models: [terse, scholar], views: ["a list of steps"], samples: 2}
     {source: file, path: answers.jsonl, fields: {prompt_id: prompt_id, model: model, text: text}}
 
-Answers that are empty, cut off, refusals, in another script, or repeated within a prompt are rejected with their reason.
+Views may be listed by a model for each prompt, and answers be written for personas (steering.py): then every model answers in every view
+for every one of them. Answers that are empty, cut off, refusals, in another script, in Markdown or of another length where the recipe says
+so, or repeated within a prompt are rejected with their reason.
 With `diversity.candidates` near-duplicates within a prompt are too. Then every model's first answer in every view comes before any second
 one, and of two that repeat each other the first stays: other models and other views make answers differ, another sample does little.
 """
@@ -11,7 +13,7 @@ one, and of two that repeat each other the first stays: other models and other v
 import itertools
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
@@ -22,21 +24,26 @@ from prefloom.flows.dataset import inputs, tables
 from prefloom.flows.dataset.coverage import LEFT_OUT
 from prefloom.flows.dataset.shards import ShardJob, ShardReport
 from prefloom.flows.diversity.grid import on_grid
-from prefloom.flows.engines import open_engine
-from prefloom.flows.engines.asking import Meter, Session, asking
+from prefloom.flows.engines.asking import Meter, Sessions
 from prefloom.flows.engines.protocol import Reply, Request
 from prefloom.flows.steps.selection import Encoder, apart, encoder_of
-from prefloom.flows.steps.texts import Sieve, is_refusal, latin_share
-from prefloom.prompts import expect_inputs
-from prefloom.schemas.candidate import Candidate
+from prefloom.flows.steps.steering import NOBODY, Reader, Readers, ask_views, asked_views, steered
+from prefloom.flows.steps.texts import Sieve, is_refusal, latin_share, markdown_in
+from prefloom.prompts import PromptTemplate, expect_inputs
+from prefloom.schemas.candidate import Candidate, candidate_id
 from prefloom.schemas.checks import CandidateChecks
 from prefloom.schemas.errors import InputError
 from prefloom.schemas.ids import content_id
 from prefloom.schemas.label import Rejected
-from prefloom.schemas.models import EndpointModel, SocietyModel
+from prefloom.schemas.models import sampling_of
+from prefloom.schemas.persona import Persona
 from prefloom.schemas.prompt import Prompt
 from prefloom.schemas.recipe import Recipe, Resolved
 from prefloom.schemas.sources import FileCandidates, ModelCandidates
+from prefloom.schemas.steering import AskedViews
+from prefloom.schemas.texts import is_blank
+
+Views = Mapping[str, Sequence[str]]  # prompt_id -> the views that a model lists for it
 
 
 def generate_candidates(job: ShardJob) -> ShardReport:
@@ -47,72 +54,99 @@ def generate_candidates(job: ShardJob) -> ShardReport:
     assert isinstance(recipe.candidates, ModelCandidates)
     settings = recipe.candidates
     prompts = tables.read(job.run.store, job.part("prompts"), Prompt)
-    plan = tasks(settings, prompts)
-    models = [job.only] if job.only else settings.models
+    ids = prompts["prompt_id"].to_list()
+    readers = _readers(job, prompts)
+    meter = Meter(job, planned=_planned(settings, readers, ids, [job.only] if job.only else settings.models))
+    views: Views = {}
+    missing: list[Rejected] = []
     answers: list[tuple[Candidate, Reply]] = []
-    sessions: dict[str, Session] = {}  # by identity: two names may be one model, which is not asked twice
-    meter = Meter(job, planned=len(plan) * len(models))
     with ExitStack() as stack:
-        for name in models:
-            engine = open_engine(job.run, name)
-            if engine.identity not in sessions:
-                session = asking(engine, job.run, prompts["prompt_id"].to_list())
-                sessions[engine.identity] = meter.follow(name, stack.enter_context(session))
-            requests = requests_for(recipe, name, plan)
-            replies = sessions[engine.identity].ask(requests, [row.prompt_id for row in plan], _failed if job.retry_failed else None)
-            answers += [(candidate(name, row, ask, reply), reply) for row, ask, reply in zip(plan, requests, replies, strict=True)]
+        sessions = Sessions(job, meter, ids, stack)
+        if wanted := asked_views(recipe):
+            again = job.retry_failed and job.only in (None, wanted.model)
+            views, missing = ask_views(recipe, prompts, sessions.of(wanted.model), again)
+        plan = tasks(settings, prompts, views, readers)
+        for name in settings.models:
+            if job.only in (None, name):
+                requests = requests_for(recipe, name, plan)
+                replies = sessions.of(name).ask(requests, [row.prompt_id for row in plan], _failed if job.retry_failed else None)
+                answers += [(candidate(name, row, ask, reply), reply) for row, ask, reply in zip(plan, requests, replies, strict=True)]
     if job.only:
         return meter.billed(ShardReport(0, 0, {}))
     kept, rejected = sift(answers, recipe, encoder_of(job, quiet=True))
-    report = job.write(Candidate, kept, rejected, considered=len(answers), usage=meter.usage())
+    rejected = pl.concat([rejected, tables.frame(Rejected, missing)])
+    report = job.write(Candidate, kept, rejected, considered=len(answers) + len(missing), usage=meter.usage())
     return meter.billed(report)
 
 
+def _readers(job: ShardJob, prompts: pl.DataFrame) -> Readers:
+    """Whom the answers are written for, if the recipe wants them written for somebody."""
+    recipe = job.run.resolved.recipe
+    if not isinstance(recipe.candidates, ModelCandidates) or not recipe.candidates.steer:
+        return {}
+    return steered(recipe, tables.read(job.run.store, "personas/part-*.parquet", Persona), prompts)
+
+
+def _planned(settings: ModelCandidates, readers: Readers, ids: list[str], models: list[str]) -> int:
+    """Calls for these prompts by these models, if every view is there."""
+    asked, views = (1, settings.views.count) if isinstance(settings.views, AskedViews) else (0, len(settings.views))
+    people = sum(len(readers.get(prompt_id, [NOBODY])) for prompt_id in ids)
+    answering = [name for name in models if name in settings.models]
+    return asked * len(ids) + people * views * settings.samples * len(answering)
+
+
 class Task(NamedTuple):
-    """What every model is asked: one prompt in one view, for the n-th time."""
+    """What every model is asked: one prompt in one view, for one person or nobody in particular, for the n-th time."""
 
     prompt_id: str
     text: str
     view: str | None
     sample: int
+    reader: Reader
 
 
-def tasks(settings: ModelCandidates, prompts: pl.DataFrame) -> list[Task]:
-    """The tasks of all prompts, in their order."""
-    rows = prompts.select("prompt_id", "text").iter_rows()
+def tasks(settings: ModelCandidates, prompts: pl.DataFrame, views: Views, readers: Readers) -> list[Task]:
+    """The tasks of all prompts, in their order. `views` and `readers` by prompt, empty where the recipe asks for none."""
+    listed = [] if isinstance(settings.views, AskedViews) else settings.views
     return [
-        Task(prompt_id, text, view, sample) for prompt_id, text in rows for view in settings.views for sample in range(settings.samples)
+        Task(prompt_id, text, view, sample, reader)
+        for prompt_id, text in prompts.select("prompt_id", "text").iter_rows()
+        for view in views.get(prompt_id, listed)
+        for reader in readers.get(prompt_id, [NOBODY])
+        for sample in range(settings.samples)
     ]
 
 
 def requests_for(recipe: Recipe, name: str, plan: list[Task]) -> list[Request]:
     """What a model is asked for each task. Samples of one view follow each other with consecutive seeds: a server may give them at once."""
     assert isinstance(recipe.candidates, ModelCandidates)
-    settings, sampling = recipe.candidates, sampling_of(recipe.models[name])
-    template = expect_inputs(settings.template, frozenset({"prompt", "view"}))
-    temperature = sampling.pop("temperature", settings.temperature)
+    settings = recipe.candidates
+    template = answer_template(settings)
+    temperature, sampling = sampling_of(recipe.models[name], settings.temperature)
     return [
         Request(
-            template.render(prompt=task.text, view=task.view),
+            template.render(prompt=task.text, view=task.view, **({"persona": task.reader.description} if settings.steer else {})),
             settings.max_tokens,
             temperature,
             recipe.seed + task.sample,
-            sampling=tuple(sampling.items()),
+            sampling=sampling,
             group=task.prompt_id,
         )
         for task in plan
     ]
 
 
-def sampling_of(model: SocietyModel | EndpointModel) -> dict[str, float]:
-    """The settings that a recipe makes for one model."""
-    return model.sampling.model_dump(exclude_none=True) if isinstance(model, EndpointModel) else {}
+def answer_template(settings: ModelCandidates) -> PromptTemplate:
+    """The template that puts the task to a model; InputError if it does not take what it is given."""
+    if settings.steer:
+        return expect_inputs(settings.steer.template, frozenset({"prompt", "view", "persona"}))
+    return expect_inputs(settings.template, frozenset({"prompt", "view"}))
 
 
 def candidate(model: str, task: Task, request: Request, reply: Reply) -> Candidate:
     """The row that a reply makes, with an empty text if there is none."""
     return Candidate(
-        candidate_id=content_id("candidate", task.prompt_id, model, task.view, task.sample, reply.text or ""),
+        candidate_id=candidate_id(task.prompt_id, model, task.view, task.sample, reply.text or "", task.reader.persona_id),
         prompt_id=task.prompt_id,
         text=reply.text or "",
         model=model,
@@ -122,6 +156,7 @@ def candidate(model: str, task: Task, request: Request, reply: Reply) -> Candida
         seed=request.seed,
         finish_reason=reply.finish_reason,
         source="models",
+        steered_by=task.reader.persona_id,
     )
 
 
@@ -160,7 +195,7 @@ def imported(
         sample = samples[prompt_id, model]
         samples[prompt_id, model] += 1
         answer = Candidate(
-            candidate_id=content_id("candidate", prompt_id or target, model, None, sample, text),
+            candidate_id=candidate_id(prompt_id or target, model, None, sample, text),
             prompt_id=prompt_id or target,
             text=text,
             model=model,
@@ -246,6 +281,13 @@ def _fault(answer: Candidate, checks: CandidateChecks) -> tuple[str, str] | None
         return "truncated", "the model was cut off"
     if checks.refused and is_refusal(answer.text):
         return "refused", answer.text[:120]
+    if not checks.markdown and (mark := markdown_in(answer.text)):
+        return "markdown", mark
+    words = len(answer.text.split())
+    if checks.max_words is not None and words > checks.max_words:
+        return "too_long", f"{words} words, at most {checks.max_words}"
+    if checks.min_words is not None and words < checks.min_words and not is_blank(answer.text):
+        return "too_short", f"{words} words, at least {checks.min_words}"
     if (share := latin_share(answer.text)) < checks.min_latin_share:
         return "wrong_language", f"{share:.0%} of its letters are Latin"
     return None

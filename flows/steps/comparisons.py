@@ -4,6 +4,7 @@
     prompts_per_persona: null    prompts a persona is asked about, the lowest by hash of (persona, prompt); null for all
     per_persona_prompt: 1        of a prompt's comparisons, how many each of its personas is asked
 
+A prompt that belongs to a value of a trait is shown to personas with that value alone; where there is none it is rejected.
 Whether a persona is asked does not depend on which other personas there are, so adding personas repeats no question.
 
 With a pilot, of the answers that it kept those pairs come first that are worth most: `pilot.first` (the disagreement of people, or the
@@ -40,8 +41,8 @@ def choose_comparisons(job: ShardJob) -> ShardReport:
     if done := job.done():
         return done
     store, recipe = job.run.store, job.run.resolved.recipe
-    personas = tables.read(store, "personas/part-*.parquet", Persona, ["persona_id", "split"])
-    prompts = tables.read(store, "prompts/part-*.parquet", Prompt, ["prompt_id", "split"])
+    personas = tables.read(store, "personas/part-*.parquet", Persona, ["persona_id", "split", "traits"])
+    prompts = tables.read(store, "prompts/part-*.parquet", Prompt, ["prompt_id", "split", "trait", "trait_value"])
     mine = tables.read(store, job.part("prompts"), Prompt, ["prompt_id"])["prompt_id"].to_list()
     candidates = tables.read(store, job.part("candidates"), Candidate, ["prompt_id", "candidate_id", "text"])
     pilot = tables.read(store, job.part("pilot"), PilotPair) if recipe.pilot else None
@@ -68,7 +69,8 @@ def choose(
     settings, ids = recipe.comparisons, personas["persona_id"].to_list()
     persona_keys, prompt_keys = keys(ids), keys(prompts["prompt_id"])
     draws = draw(recipe.seed, "assign", persona_keys[:, None], prompt_keys[None, :])
-    allowed = _allowed(personas["split"].to_list(), prompts["split"].to_list())
+    allowed = _allowed(personas["split"].to_list(), prompts["split"].to_list()) & matching(personas, prompts)
+    nobody = _without_readers(prompts, allowed)
     asked = _lowest(draws, allowed, settings.prompts_per_persona)
     looked: dict[str, list[PilotPair]] = {}
     for row in pilot.iter_rows(named=True) if pilot is not None else ():
@@ -78,11 +80,14 @@ def choose(
     rows: list[Comparison] = []
     rejected: list[Rejected] = []
     for prompt_id in mine:
+        if prompt_id in nobody:
+            rejected.append(_refused(prompt_id, "nobody_matches", "no persona that it may be shown to has the trait value it belongs to"))
+            continue
         texts = dict(sorted(answers.get(prompt_id, [])))
         known = {(row.first_id, row.second_id): row for row in looked.get(prompt_id, ())}
         pairs = list(itertools.combinations(texts, 2)) if pilot is None else list(known)
         if not pairs:
-            rejected.append(_too_few(prompt_id, len(texts)))
+            rejected.append(_refused(prompt_id, "too_few_candidates", f"{len(texts)} candidates left, two are needed"))
             continue
         order = np.argsort(draw(recipe.seed, "pair", keys(a for a, _ in pairs), keys(b for _, b in pairs)), kind="stable")
         if known:
@@ -142,6 +147,28 @@ def _allowed(personas: list[str], prompts: list[str]) -> NDArray[np.bool_]:
     return allowed
 
 
+def matching(personas: pl.DataFrame, prompts: pl.DataFrame) -> NDArray[np.bool_]:
+    """personas × prompts: whether the prompt is for everybody, or the persona has the trait value that it belongs to."""
+    fits = np.ones((personas.height, prompts.height), dtype=np.bool_)
+    if "trait" not in prompts.columns or prompts["trait"].is_null().all():
+        return fits
+    wanted = list(prompts.select("trait", "trait_value").iter_rows())
+    have = [{(trait["name"], trait["value"]) for trait in traits} for traits in personas["traits"]]
+    asked = {kind: np.array([kind in own for own in have], dtype=np.bool_) for kind in dict.fromkeys(wanted) if kind[0] is not None}
+    for place, kind in enumerate(wanted):
+        if kind in asked:
+            fits[:, place] = asked[kind]
+    return fits
+
+
+def _without_readers(prompts: pl.DataFrame, allowed: NDArray[np.bool_]) -> set[str]:
+    """The prompts for people of one kind that may be shown to nobody."""
+    if "trait" not in prompts.columns:
+        return set()
+    kinds = prompts["trait"].is_not_null().to_numpy()
+    return set(prompts["prompt_id"].filter(pl.Series(kinds & ~allowed.any(axis=0))))
+
+
 def _lowest(draws: NDArray[np.uint64], allowed: NDArray[np.bool_], count: int | None) -> NDArray[np.bool_]:
     """In each row, the `count` allowed places with the lowest draws (all of them for None)."""
     if count is None or count >= draws.shape[1]:
@@ -153,11 +180,5 @@ def _lowest(draws: NDArray[np.uint64], allowed: NDArray[np.bool_], count: int | 
     return mask & allowed
 
 
-def _too_few(prompt_id: str, count: int) -> Rejected:
-    return Rejected(
-        stage="comparisons",
-        kind="check",
-        reason="too_few_candidates",
-        row_id=prompt_id,
-        detail=f"{count} candidates left, two are needed",
-    )
+def _refused(prompt_id: str, reason: str, detail: str) -> Rejected:
+    return Rejected(stage="comparisons", kind="check", reason=reason, row_id=prompt_id, detail=detail)

@@ -8,6 +8,7 @@ numbers are exact (of near-duplicates as far as vectors are there or cost nothin
 instead says so in `basis`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
@@ -21,8 +22,8 @@ from prefloom.flows.dataset.run import Run
 from prefloom.flows.steps import forecast_time, freshness
 from prefloom.flows.steps.comparisons import choose
 from prefloom.flows.steps.forecast_answers import Answers, expected_answers
+from prefloom.flows.steps.forecast_asked import Foreseen
 from prefloom.flows.steps.forecast_bytes import Size, journal_bytes, per_character, rejected_bytes, sized, table_bytes
-from prefloom.flows.steps.forecast_personas import WritersSeen
 from prefloom.flows.steps.forecast_pilot import Ahead, expected_pilot
 from prefloom.flows.steps.forecast_readings import Panel, Readings, expected_readings
 from prefloom.flows.steps.forecast_rows import Drawn
@@ -97,29 +98,37 @@ def forecast(run: Run, uses: freshness.Materials) -> Forecast:
         return Forecast(str(run.folder), True, tuple(real.values()), (journal, 0))
     recipe = run.resolved.recipe
     assumed: dict[str, str] = {}
-    writers = WritersSeen(run, uses)
-    personas, unfit = personas_of(run.resolved, peek(run, "personas", assumed), writers.ask)
-    prompts, repeated = prompts_of(run.resolved, peek(run, "prompts", assumed))
-    answers = expected_answers(run, uses, prompts, repeated, peek(run, "candidates", assumed))
+    authors = {name: Foreseen(run, uses, name) for name in stages.BY_NAME["personas"].models(recipe)}
+    personas, unfit = personas_of(run.resolved, peek(run, "personas", assumed), authors)
+    writers = {name: Foreseen(run, uses, name) for name in stages.BY_NAME["prompts"].models(recipe)}
+    prompts, repeated = prompts_of(run.resolved, peek(run, "prompts", assumed), writers)
+    written = any(writer.unknown for writer in writers.values())
+    answers = expected_answers(run, uses, prompts, repeated, peek(run, "candidates", assumed), personas)
     ahead = expected_pilot(run, uses, personas, prompts, answers)
     comparisons, few = choose(recipe, personas, prompts, answers.rows, prompts["prompt_id"].to_list(), ahead.rows)
     panel = Panel(personas, prompts, comparisons)
     readings = expected_readings(panel, run, uses, answers)
     drawn = Drawn(panel, recipe, readings)
     judge = recipe.judgements.model
-    tried = answers.pace | ({judge: readings.pace} if readings.pace else {})
+    pace = {name: writer.pace for name, writer in writers.items() if writer.pace}
+    tried = pace | answers.pace | ({judge: readings.pace} if readings.pace else {})
     sizes = _early(panel, answers, ahead, (unfit, repeated, few), recipe) | sized(drawn, answers)
     rest = _less(readings, ahead.shared(comparisons)) if ahead.rows is not None else readings.left
     asked = replace(drawn, readings=replace(readings, left=rest + ahead.left)) if ahead.rows is not None else drawn
-    calls = {"candidates": (answers.usage, answers.left), "judgements": ({judge: readings.usage}, {judge: rest})}
+    calls: dict[str, tuple[Usages, Usages]] = {
+        "candidates": (answers.usage, answers.left),
+        "judgements": ({judge: readings.usage}, {judge: rest}),
+    }
+    if authors:
+        calls["personas"] = ({name: w.usage for name, w in authors.items()}, {name: w.left for name, w in authors.items()})
+    if writers:
+        calls["prompts"] = ({name: w.usage for name, w in writers.items()}, {name: w.left for name, w in writers.items()})
     if ahead.usage.calls:
         calls["pilot"] = ({judge: ahead.usage}, {judge: ahead.left})
-    if writers.usage:
-        calls["personas"] = (writers.usage, writers.left)
     guessed = {"judgements", "labels", "preferences", "exports", *assumed} | (set() if ahead.exact else {"pilot", "comparisons"})
-    if not writers.exact:
-        guessed |= {"personas", "comparisons"}
-    if answers.unknown or {"prompts", "candidates"} & assumed.keys():
+    guessed |= {"prompts"} if written else set()
+    guessed |= {"personas", "comparisons"} if any(author.unknown for author in authors.values()) else set()
+    if answers.unknown or answers.guessed or {"prompts", "candidates"} & guessed:
         guessed |= {"candidates", "pilot", "comparisons"}
     if guessed & {"personas", "prompts", "candidates"}:
         guessed.add("embeddings")
@@ -128,12 +137,13 @@ def forecast(run: Run, uses: freshness.Materials) -> Forecast:
         dataset=str(run.folder),
         built=False,
         stages=tuple(real.get(stage.name, stage) for stage in expected),
-        journal=(journal, journal_bytes(asked, answers)),
+        journal=(journal, journal_bytes(asked, _with(answers, writers))),
         rates=forecast_time.rates(recipe, tried),
         basis=(
             *_unprobed(run),
             *assumed.values(),
-            *writers.basis,
+            *(author.basis("personas") for author in authors.values()),
+            *(writer.basis("prompts") for writer in writers.values()),
             *answers.basis,
             *readings.basis,
             *ahead.basis,
@@ -150,6 +160,12 @@ def _less(readings: Readings, made: int) -> Usage:
     share = 1 - made / usage.calls if usage.calls else 1.0
     counts = (left.calls, left.prompt_tokens, left.completion_tokens, left.unmetered, left.cached_tokens)
     return Usage(*(round(share * count) for count in counts))
+
+
+def _with(answers: Answers, writers: Mapping[str, Foreseen]) -> Answers:
+    """The answers with what the writers of prompts add to the journal."""
+    replies = {name: [*answers.replies.get(name, []), *writer.fresh] for name, writer in writers.items()}
+    return replace(answers, left=total([answers.left, {name: w.left for name, w in writers.items()}]), replies=answers.replies | replies)
 
 
 def _rows(entry: StageEntry) -> int:
@@ -217,8 +233,9 @@ def _assumptions(readings: Readings) -> list[str]:
 
 def _warnings(panel: Panel, answers: Answers, few: pl.DataFrame, recipe: Recipe) -> tuple[str, ...]:
     said = []
-    if few.height:
-        said.append(f"{few.height:,} of {panel.prompts.height:,} prompts will have fewer than two answers and are not compared")
+    for reason, why in (("too_few_candidates", "have fewer than two answers"), ("nobody_matches", "belong to a trait value of nobody")):
+        if count := few.filter(pl.col("reason") == reason).height:
+            said.append(f"{count:,} of {panel.prompts.height:,} prompts will {why} and are not compared")
     for what, rows in (("persona", panel.personas), ("prompt", panel.prompts)):
         shares = {"train": 1.0, "validation": recipe.splits.validation, "test": recipe.splits.test}
         said += [
@@ -226,7 +243,7 @@ def _warnings(panel: Panel, answers: Answers, few: pl.DataFrame, recipe: Recipe)
         ]
     said += [f"{key} is not stated: max_tokens stands in for it, so tokens, bytes and money are upper bounds" for key in answers.bounds]
     if recipe.prices:
-        used = [*answers.usage, recipe.judgements.model]
+        used = [*stages.BY_NAME["prompts"].models(recipe), *answers.usage, recipe.judgements.model]
         said += [f"no price for {name}: its calls are in no sum of money" for name in dict.fromkeys(used) if name not in recipe.prices]
     return tuple(said)
 

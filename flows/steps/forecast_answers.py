@@ -18,13 +18,16 @@ from prefloom.flows.engines import open_engine
 from prefloom.flows.engines.asking import read_reply
 from prefloom.flows.engines.protocol import Reply, Request
 from prefloom.flows.steps import freshness
-from prefloom.flows.steps.candidates import Task, candidate, imported, requests_for, sampling_of, sift, tasks
+from prefloom.flows.steps.candidates import Task, candidate, imported, requests_for, sift, tasks
+from prefloom.flows.steps.forecast_asked import Foreseen
 from prefloom.flows.steps.selection import Encoder
+from prefloom.flows.steps.steering import Readers, ask_views, asked_views, steered
 from prefloom.schemas.candidate import Candidate
 from prefloom.schemas.label import Rejected
+from prefloom.schemas.models import sampling_of
 from prefloom.schemas.recipe import Rate
 from prefloom.schemas.sources import ModelCandidates
-from prefloom.schemas.usage import Usage, Usages
+from prefloom.schemas.usage import Usage, Usages, total
 
 REHEARSED = 512  # answers of free engines that are tried out at most, all of them for whole prompts
 
@@ -43,19 +46,26 @@ class Answers:
     replies: dict[str, list[tuple[str, Reply]]] = field(default_factory=dict)  # model -> (prompt_id, reply) known but not journaled
     basis: tuple[str, ...] = ()
     bounds: tuple[str, ...] = ()  # upper bounds that stand in for what is not known
+    guessed: bool = False  # whether views stand there that no model has listed yet
 
 
 def expected_answers(
-    run: Run, uses: freshness.Materials, prompts: pl.DataFrame, repeated: pl.DataFrame, encoder: Encoder | None = None
+    run: Run,
+    uses: freshness.Materials,
+    prompts: pl.DataFrame,
+    repeated: pl.DataFrame,
+    encoder: Encoder | None = None,
+    personas: pl.DataFrame | None = None,
 ) -> Answers:
-    """From rows of Prompt and of what was Rejected among them. InputError as in the stage itself."""
+    """From rows of Prompt and of what was Rejected among them; of Persona where answers are steered. InputError as in the stage."""
     recipe, stage = run.resolved.recipe, stages.BY_NAME["candidates"]
     if entry := freshness.fresh(run, stage, uses):
         rows = tables.read(run.store, "candidates/part-*.parquet", Candidate)
         rejected = tables.read(run.store, "rejected/candidates-*.parquet", Rejected)
         return Answers(rows, rejected, _lengths(rows), usage=entry.usage, basis=("answers: read from the finished stage",))
     if isinstance(recipe.candidates, ModelCandidates):
-        return _written(run, uses, recipe.candidates, prompts, encoder)
+        readers = steered(recipe, personas, prompts) if recipe.candidates.steer and personas is not None else {}
+        return _written(run, uses, recipe.candidates, prompts, encoder, readers)
     rows, rejected = imported(run.resolved, prompts, repeated, encoder)
     return Answers(rows, rejected, _lengths(rows), basis=("answers: read from the recipe's file",))
 
@@ -82,13 +92,22 @@ class _Model:
         return sum(length(request) for request, _ in metered) / counted if counted else self.rate.characters_per_token
 
 
-def _written(run: Run, uses: freshness.Materials, settings: ModelCandidates, prompts: pl.DataFrame, encoder: Encoder | None) -> Answers:
+def _written(
+    run: Run,
+    uses: freshness.Materials,
+    settings: ModelCandidates,
+    prompts: pl.DataFrame,
+    encoder: Encoder | None,
+    readers: Readers,
+) -> Answers:
     recipe = run.resolved.recipe
-    plan = tasks(settings, prompts)
+    lister = Foreseen(run, uses, wanted.model) if (wanted := asked_views(recipe)) else None
+    views, missing = ask_views(recipe, prompts, lister) if lister else ({}, [])
+    plan = tasks(settings, prompts, views, readers)
     requests = {name: requests_for(recipe, name, plan) for name in settings.models}
     models: dict[str, _Model] = {}
     asked_as: dict[tuple[str, str], str] = {}  # two names may be one model, which is not asked twice
-    same = {name: (uses.models[name], str(sampling_of(recipe.models[name]))) for name in settings.models}
+    same = {name: (uses.models[name], str(sampling_of(recipe.models[name], settings.temperature))) for name in settings.models}
     for name in settings.models:
         first = asked_as.setdefault(same[name], name)
         if first == name:
@@ -110,8 +129,24 @@ def _written(run: Run, uses: freshness.Materials, settings: ModelCandidates, pro
     characters = {name: found.lengths.get(name, float(size)) for name, size in _lengths(rows).items()}
     unknown = frozenset(row.candidate_id for row in guessed)
     pace = {name: model.pace for name, model in models.items() if model.pace}
+    if lister:
+        rejected = pl.concat([rejected, tables.frame(Rejected, missing)])
+        found.usage, found.left = total([found.usage, {lister.name: lister.usage}]), total([found.left, {lister.name: lister.left}])
+        found.replies[lister.name] += lister.fresh
+        found.basis.insert(0, lister.basis("views"))
+        pace |= {lister.name: lister.pace} if lister.pace and lister.name not in pace else {}
     return Answers(
-        rows, rejected, characters, unknown, found.usage, found.left, pace, dict(found.replies), tuple(found.basis), tuple(found.bounds)
+        rows,
+        rejected,
+        characters,
+        unknown,
+        found.usage,
+        found.left,
+        pace,
+        dict(found.replies),
+        tuple(found.basis),
+        tuple(found.bounds),
+        guessed=bool(lister and lister.unknown),
     )
 
 

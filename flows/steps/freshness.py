@@ -12,8 +12,11 @@ from prefloom.flows.dataset import inputs, manifest, stages
 from prefloom.flows.dataset.run import Run
 from prefloom.flows.engines import open_engine, plants, truth_is_kept
 from prefloom.flows.engines.embedder import open_embedder
+from prefloom.flows.steps.candidates import answer_template
 from prefloom.flows.steps.judgements import INPUTS
-from prefloom.flows.steps.written import INPUTS as WRITING
+from prefloom.flows.steps.portraits import INPUTS as PORTRAIT_INPUTS
+from prefloom.flows.steps.prompts import expect_source
+from prefloom.flows.steps.steering import VIEW_INPUTS, asked_views
 from prefloom.prompts import expect_inputs, load
 from prefloom.schemas.errors import InputError
 from prefloom.schemas.manifest import StageEntry
@@ -62,10 +65,14 @@ def probe_inputs(resolved: Resolved) -> None:
     if recipe.pilot:
         expect_inputs(stages.GENERIC, INPUTS - {"persona"})
     if isinstance(recipe.candidates, ModelCandidates):
-        expect_inputs(recipe.candidates.template, frozenset({"prompt", "view"}))
+        answer_template(recipe.candidates)
+    if wanted := asked_views(recipe):
+        expect_inputs(wanted.template, VIEW_INPUTS)
+    for made in recipe.prompts:
+        expect_source(made)
     for source in (*recipe.personas, *recipe.prompts, recipe.candidates):
         if isinstance(source, WrittenPersonas):
-            expect_inputs(source.template, WRITING)
+            expect_inputs(source.template, PORTRAIT_INPUTS)
         if isinstance(source, FilePersonas | FilePrompts | FileCandidates):
             named = [[value] if isinstance(value, str) else value or [] for value in source.fields.model_dump().values()]
             next(inputs.rows(Path(source.path), [column for columns in named for column in columns]))

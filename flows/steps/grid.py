@@ -17,8 +17,8 @@ import numpy as np
 
 from prefloom.flows.dataset import inputs
 from prefloom.flows.dataset.plain import load_yaml, read_file
+from prefloom.flows.steps.portraits import persona_of
 from prefloom.flows.steps.texts import Sieve
-from prefloom.flows.steps.written import persona_of
 from prefloom.prompts import PromptTemplate, expect_inputs
 from prefloom.schemas.errors import InputError, nearest
 from prefloom.schemas.ids import draw, draw_one

@@ -9,7 +9,7 @@ their traits and as different as can be. The truth about planted people is that 
 The split is the hash of the id, but for trait values that `splits.by_trait` sends somewhere.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -18,17 +18,14 @@ import polars as pl
 
 from prefloom.flows.dataset import inputs, tables
 from prefloom.flows.dataset.shards import ShardJob, ShardReport
-from prefloom.flows.engines import open_engine
-from prefloom.flows.engines.asking import Meter, Session, asking
-from prefloom.flows.engines.protocol import Reply, Request
+from prefloom.flows.engines.asking import Asks, Meter, Sessions
 from prefloom.flows.steps.grid import from_grid
+from prefloom.flows.steps.portraits import SCOPE, persona_of, size, write
 from prefloom.flows.steps.selection import Encoder, Strata, diverse, encoder_of, stratify
 from prefloom.flows.steps.texts import Sieve, draw_distinct, expect_one_meaning
-from prefloom.flows.steps.written import Ask, cell_scopes, persona_of, size, write
 from prefloom.prompts import inline
 from prefloom.schemas.diversity import DiversePersonas
 from prefloom.schemas.errors import InputError, nearest
-from prefloom.schemas.label import Rejected
 from prefloom.schemas.people import GridPersonas, TemplatePersonas, WrittenPersonas
 from prefloom.schemas.persona import Persona
 from prefloom.schemas.recipe import Recipe, Resolved
@@ -45,40 +42,27 @@ def sample_personas(job: ShardJob) -> ShardReport:
     writers = [source for source in resolved.recipe.personas if isinstance(source, WrittenPersonas) and job.only in (None, source.model)]
     meter = Meter(job, planned=sum(size(source) for source in writers))
     with ExitStack() as stack:
-        ask = _asker(job, writers, meter, stack)
+        sessions = Sessions(job, meter, [SCOPE], stack)
+        asks = {source.model: sessions.of(source.model) for source in writers}
         if job.only:
             for source in writers:
-                write(source, resolved.recipe, Sieve("personas"), ask)
+                write(source, resolved.recipe, Sieve("personas"), asks[source.model], job.retry_failed)
             return meter.billed(ShardReport(0, 0, {}))
-        frame, rejected = personas_of(resolved, encoder_of(job), ask)
+        frame, rejected = personas_of(resolved, encoder_of(job), asks, job.retry_failed)
     report = job.write(Persona, frame, rejected, considered=frame.height + rejected.height, usage=meter.usage())
     return meter.billed(report) if writers else report
 
 
-def _asker(job: ShardJob, writers: Sequence[WrittenPersonas], meter: Meter, stack: ExitStack) -> Ask:
-    """What asks the models of some sources through the journal. Two names may be one model, which is not asked twice."""
-    sessions: dict[str, Session] = {}
-    scopes = sorted({scope for source in writers for scope in cell_scopes(source)})
-    for name in dict.fromkeys(source.model for source in writers):
-        engine = open_engine(job.run, name)
-        if engine.identity not in sessions:
-            sessions[engine.identity] = meter.follow(name, stack.enter_context(asking(engine, job.run, scopes)))
-
-    def ask(model: str, requests: Sequence[Request], wanted: Sequence[str]) -> list[Reply]:
-        return sessions[open_engine(job.run, model).identity].ask(requests, wanted, _failed if job.retry_failed else None)
-
-    return ask
-
-
-def personas_of(resolved: Resolved, encoder: Encoder | None = None, ask: Ask | None = None) -> tuple[pl.DataFrame, pl.DataFrame]:
+def personas_of(
+    resolved: Resolved, encoder: Encoder | None = None, asks: Mapping[str, Asks] | None = None, again: bool = False
+) -> tuple[pl.DataFrame, pl.DataFrame]:
     """(rows of Persona sorted by id, rows of Rejected) for all sources. InputError if no persona is left.
 
-    Without an encoder nothing is selected; `ask` is needed where a model writes.
+    Without an encoder nothing is selected. `asks` has the models that write some; `again` asks once more what failed.
     """
     recipe = resolved.recipe
     sieve = Sieve("personas")
     kept: list[Persona] = []
-    failed: list[Rejected] = []
     named: dict[str, str] = {}
     for source in recipe.personas:
         match source:
@@ -91,9 +75,8 @@ def personas_of(resolved: Resolved, encoder: Encoder | None = None, ask: Ask | N
             case SocietyPersonas():
                 kept += [p for p in _planted(source, resolved) if sieve.admit(p, p.persona_id, p.description)]
             case WrittenPersonas():
-                assert ask, "somebody has to be asked"
-                people, lost = write(source, recipe, sieve, ask)
-                kept, failed = kept + people, failed + lost
+                assert asks, "a model that writes has to be asked"
+                kept += write(source, recipe, sieve, asks[source.model], again)
     if not kept:
         raise InputError("recipe", "personas", found="no persona left", expected="at least one description that is not empty")
     _expect_traits(kept, recipe)
@@ -104,7 +87,7 @@ def personas_of(resolved: Resolved, encoder: Encoder | None = None, ask: Ask | N
     halves = persona_splits([persona.persona_id for persona in kept], traits, (splits.validation, splits.test), splits.by_trait)
     rows = [persona.model_copy(update={"split": half}) for persona, half in zip(kept, halves, strict=True)]
     rows.sort(key=lambda persona: persona.persona_id)
-    return tables.frame(Persona, rows), pl.concat([sieve.rejected(), tables.frame(Rejected, failed)])
+    return tables.frame(Persona, rows), sieve.rejected()
 
 
 def _strata(wanted: DiversePersonas, rows: Sequence[Persona]) -> Strata:
@@ -125,10 +108,6 @@ def _expect_traits(personas: Sequence[Persona], recipe: Recipe) -> None:
                 )
                 found = f"{name}: {value}, which no persona has"
                 raise InputError("recipe", f"splits.by_trait.{name}", found=found, expected=nearest(value, having))
-
-
-def _failed(reply: Reply) -> bool:
-    return reply.error is not None
 
 
 def _from_template(source: TemplatePersonas) -> Iterator[Persona]:

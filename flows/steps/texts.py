@@ -1,7 +1,8 @@
-"""Small questions about texts, asked by more than one stage, and the sieve that keeps the first of each.
+r"""Small questions about texts, asked by more than one stage, and the sieve that keeps the first of each.
 
 latin_share("Привет!")  ->  0.0
 is_refusal("I'm sorry, but I can't help with that.")   ->  True
+markdown_in("First:\n- boil water")   ->  "- boil water"
 """
 
 import re
@@ -27,10 +28,25 @@ _REFUSAL = re.compile(
     re.IGNORECASE,
 )
 
+# Headings, items of lists, quotations, rules, fences, tables, links and what is set in bold, italic or code. A lone asterisk, a dash
+# within a line or a hash tag is none.
+_MARKDOWN = re.compile(
+    r"^ {0,3}(?:#{1,6} +\S|[-*+] +\S|\d{1,3}[.)] +\S|> *\S|```|~~~|(?:[-*_] *){3,}$|\|.*\|).*"
+    r"|\*\*[^\s*](?:[^*\n]*[^\s*])?\*\*|(?<!\w)__[^\s_](?:[^_\n]*[^\s_])?__(?!\w)|(?<![\w*])\*[^\s*](?:[^*\n]*[^\s*])?\*(?![\w*])"
+    r"|`[^`\n]+`|\[[^\]\n]+\]\([^)\s]+\)",
+    re.MULTILINE,
+)
+
 
 def is_refusal(text: str) -> bool:
     """Whether an answer opens by declining (an answer that declines later on is not caught)."""
     return _REFUSAL.match(text) is not None
+
+
+def markdown_in(text: str) -> str | None:
+    """What shows Markdown at work first, clipped; None for plain paragraphs."""
+    found = _MARKDOWN.search(text)
+    return found.group().strip()[:120] if found else None
 
 
 def latin_share(text: str) -> float:
@@ -78,6 +94,11 @@ class Sieve:
             )
         )
         return False
+
+    def fail(self, row_id: str, reason: str, detail: str) -> None:
+        """Note a row that was never had, because a call failed."""
+        failed = Rejected(stage=self.stage, kind="failure", reason=reason, row_id=row_id, detail=detail)
+        self._rejected.append(failed)
 
     def rejected(self) -> pl.DataFrame:
         """What was rejected so far, as a table of Rejected."""

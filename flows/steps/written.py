@@ -1,143 +1,193 @@
-"""Personas that a model writes: one sentence for each place of each cell, checked, and asked for again where it is unfit.
+"""Prompts that models write: after a few seeds (source `augmented`), or for people of one kind (source `specific`).
 
-    {source: written, model: scholar, traits: {age: ["in their seventies"], gender: [woman]}, per_cell: 30}
-    -> "A woman in her seventies from a harbour town who …" with its traits, or a rejected row:
-       failure error · check empty, refused, truncated, several_sentences, too_short, too_long, duplicate
+    writer = Writer(recipe, {"scholar": session}, sieve)
+    writer.augment(source, seeds, [])              ->  [Prompt("Which mistake do people make about infinity?", parents=["9f0c…", …]), …]
+    writer.specify(source, {"age": ["old"]}, [])   ->  [Prompt("How do I write a will …?", scope="specific", trait="age", …), …]
 
-Themes are dealt out within a cell in an order of its own, so that thirty sentences about one combination have something to differ in.
-Sample n of a cell is the same request however many there are: raising `per_cell` pays for the new ones alone.
+Calls go out in waves: as many as are wanted, then as many as were rejected, until there are enough or `attempts` times as many calls were
+made. What a call asks for an augmented prompt follows from its number alone, so a larger `count` keeps the prompts that were there. A text
+that is empty, cut off, a refusal, too long, of several lines, or too like a seed (`copies_seed`) or an earlier prompt (`repeats`) is
+rejected with its reason.
 """
 
-import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from pydantic import BaseModel
 
+from prefloom.flows.engines.asking import Asks
 from prefloom.flows.engines.protocol import Reply, Request
-from prefloom.flows.steps.candidates import sampling_of
+from prefloom.flows.engines.structured import Unfit, ask_structured
+from prefloom.flows.steps.copies import Copies
 from prefloom.flows.steps.texts import Sieve, is_refusal
 from prefloom.prompts import expect_inputs
-from prefloom.schemas.ids import content_id, draw
-from prefloom.schemas.label import Rejected
-from prefloom.schemas.people import WrittenPersonas
-from prefloom.schemas.persona import Persona, Trait
+from prefloom.schemas.ids import content_id, draw, keys
+from prefloom.schemas.models import sampling_of
+from prefloom.schemas.prompt import Prompt
+from prefloom.schemas.prompt_sources import AugmentedPrompts, SpecificPrompts
 from prefloom.schemas.recipe import Recipe
-from prefloom.schemas.texts import is_blank
 
-INPUTS = frozenset({"traits", "theme"})
-Ask = Callable[[str, Sequence[Request], Sequence[str]], list[Reply]]  # model, requests, scopes of the journal
-_END = re.compile(r"[.!?][\"')\u201d]*\s+(?=\S)")
-_ABBREVIATED = re.compile(r"\b(?:[A-Z]|Mr|Mrs|Ms|Dr|St|e\.g|i\.e)\.$")
+SCOPE = content_id("scope", "prompts")  # in the journal, of calls that are about no prompt yet
+AT_ONCE = 10  # questions of one kind of people that one call asks for
+LATER = "not known before the call is made"  # what `plan` has for a reply
+EXAMPLES, PEOPLE = frozenset({"examples"}), frozenset({"trait", "value", "count"})  # what the templates take
+_TOKENS = 4  # per word, so that no prompt of `max_words` is cut off
 
 
-class Sample(NamedTuple):
-    """One sentence to be written: the n-th of a cell."""
+class Questions(BaseModel):
+    """What a model replies that is asked for questions."""
 
-    cell: int
-    number: int
+    questions: list[str]
+
+
+class Call(NamedTuple):
+    """One request, and what a prompt that comes of it is known to be."""
+
+    row_id: str
     request: Request
-    scope: str
+    row: Prompt  # without a text
 
 
-def cell_scopes(source: WrittenPersonas) -> list[str]:
-    """Under which names the calls of each cell stand in the journal."""
-    return [content_id("cell", _named(traits)) for traits in source.cells()]
+class Writer:
+    """The prompts of one build that models write, and what became of those that are unfit."""
+
+    def __init__(self, recipe: Recipe, asks: Mapping[str, Asks], sieve: Sieve, again: bool = False) -> None:
+        self._recipe, self._asks, self._sieve, self._again = recipe, asks, sieve, again
+
+    def augment(self, source: AugmentedPrompts, seeds: Sequence[Prompt], earlier: Iterable[Prompt]) -> list[Prompt]:
+        """Prompts after seeds, that repeat none of these, nor an earlier one."""
+        shown, known = Copies(source.likeness), Copies(source.likeness)
+        for pool, rows in ((shown, seeds), (known, earlier)):
+            for row in rows:
+                pool.add(row.prompt_id, row.text)
+        kept: list[Prompt] = []
+        made = 0
+        while len(kept) < source.count and made < source.attempts * source.count:
+            wave = range(made, min(made + source.count - len(kept), source.attempts * source.count))
+            calls = augment_calls(self._recipe, source, seeds, wave)
+            made = wave.stop
+            for call, reply in zip(calls, self._told(source.model, calls), strict=True):
+                if reply.error == LATER:
+                    kept.append(_later(call, made, len(kept)))
+                elif reply.error is not None:
+                    self._sieve.fail(call.row_id, "error", reply.error)
+                elif reply.finish_reason == "length":
+                    self._sieve.reject(_said(call, reply.text or ""), call.row_id, "truncated", "the model was cut off")
+                elif fit := self._fit(source, call, reply.text or "", known, shown):
+                    kept.append(fit)
+        return kept
+
+    def _told(self, model: str, calls: Sequence[Call]) -> list[Reply]:
+        requests = [call.request for call in calls]
+        return self._asks[model].ask(requests, [SCOPE] * len(calls), (lambda reply: reply.error is not None) if self._again else None)
+
+    def specify(self, source: SpecificPrompts, traits: Mapping[str, Sequence[str]], earlier: Iterable[Prompt]) -> list[Prompt]:
+        """Prompts for each value of each trait, that repeat no earlier one, nor each other."""
+        known = Copies(source.likeness)
+        for row in earlier:
+            known.add(row.prompt_id, row.text)
+        kept: dict[tuple[str, str], list[Prompt]] = {(trait, value): [] for trait, values in traits.items() for value in values}
+        for wave in range(source.attempts):
+            wanted = {kind: source.per_value - len(rows) for kind, rows in kept.items()}
+            calls = specify_calls(self._recipe, source, {kind: n for kind, n in wanted.items() if n > 0}, wave)
+            if not calls:
+                break
+            requests = [call.request for call, _ in calls]
+            answers = ask_structured(self._asks[source.model], requests, [SCOPE] * len(calls), Questions, self._again)
+            for (call, count), answer in zip(calls, answers, strict=True):
+                rows = kept[call.row.trait or "", call.row.trait_value or ""]
+                if isinstance(answer, Unfit) and answer.detail == LATER:
+                    rows += [_later(call, wave, number) for number in range(count)]
+                elif isinstance(answer, Unfit):
+                    self._sieve.fail(call.row_id, answer.reason, answer.detail)
+                else:
+                    rows += [fit for text in answer.questions[:count] if (fit := self._fit(source, call, text, known))]
+        return [row for rows in kept.values() for row in rows]
+
+    def _fit(
+        self, source: AugmentedPrompts | SpecificPrompts, call: Call, text: str, known: Copies, shown: Copies | None = None
+    ) -> Prompt | None:
+        """The prompt with its text, which from now on is `known`; None if it is unfit."""
+        row = _said(call, text)
+        if fault := _fault(row.text, source.max_words):
+            self._sieve.reject(row, row.prompt_id, *fault)
+            return None
+        for pool, reason, what in ((shown, "copies_seed", "the seed"), (known, "repeats", "the earlier prompt")):
+            if pool and (near := pool.nearest(row.text)):
+                detail = f"ROUGE-L {near[1]:.4f} with {what} {near[0]}, threshold {source.likeness:g}"
+                self._sieve.reject(row, row.prompt_id, reason, detail, duplicate_of=near[0])
+                return None
+        if not self._sieve.admit(row, row.prompt_id, row.text):
+            return None
+        known.add(row.prompt_id, row.text)
+        return row
 
 
-def size(source: WrittenPersonas) -> int:
-    """How many personas are wanted."""
-    return source.per_cell * len(cell_scopes(source))
+def augment_calls(recipe: Recipe, source: AugmentedPrompts, seeds: Sequence[Prompt], wave: range) -> list[Call]:
+    """The calls with these numbers. Each shows seeds of one domain, drawn anew: the first that is drawn says which."""
+    template = expect_inputs(source.template, EXAMPLES)
+    pool = sorted(seeds, key=lambda row: row.prompt_id)
+    ids, calls = keys(row.prompt_id for row in pool), []
+    temperature, sampling = sampling_of(recipe.models[source.model], source.temperature)
+    for number in wave:
+        order = np.argsort(draw(recipe.seed, "shots", np.array([number], np.uint64), ids), kind="stable")
+        domain = pool[order[0]].domain
+        alike = (pool[place] for place in order if pool[place].domain == domain)
+        shots = [row for row, _ in zip(alike, range(source.shots), strict=False)]
+        examples = "\n".join(f"{place}. {' '.join(row.text.split())}" for place, row in enumerate(shots, 1))
+        messages = template.render(examples=examples)
+        request = Request(messages, _TOKENS * source.max_words, temperature, recipe.seed + number, sampling=sampling)
+        row = _row(source.source, domain, parents=[shot.prompt_id for shot in shots])
+        calls.append(Call(content_id("call", source.source, source.model, number), request, row))
+    return calls
 
 
-def write(source: WrittenPersonas, recipe: Recipe, sieve: Sieve, ask: Ask) -> tuple[list[Persona], list[Rejected]]:
-    """(personas, failures) of one source, cell by cell; what the checks reject is in the sieve."""
-    cells = [_Cell(traits) for traits in source.cells()]
-    failed: list[Rejected] = []
-    for _ in range(source.attempts):
-        plan = [sample for place, cell in enumerate(cells) for sample in cell.lacking(place, source, recipe)]
-        if not plan:
-            break
-        replies = ask(source.model, [sample.request for sample in plan], [sample.scope for sample in plan])
-        for sample, reply in zip(plan, replies, strict=True):
-            cell = cells[sample.cell]
-            persona = persona_of((reply.text or "").strip(), "written", cell.traits)
-            if reply.error is not None:
-                failed.append(_failure(persona, cell.traits, sample.number, reply.error))
-            elif fault := _fault(persona.description, reply, source):
-                sieve.reject(persona, persona.persona_id, *fault)
-            elif sieve.admit(persona, persona.persona_id, persona.description):
-                cell.kept.append(persona)
-    return [persona for cell in cells for persona in cell.kept], failed
+def specify_calls(recipe: Recipe, source: SpecificPrompts, wanted: Mapping[tuple[str, str], int], wave: int) -> list[tuple[Call, int]]:
+    """(call, questions that it asks for) of a wave, for so many questions about each (trait, value)."""
+    template = expect_inputs(source.template, PEOPLE)
+    temperature, sampling = sampling_of(recipe.models[source.model], source.temperature)
+    calls = []
+    for (trait, value), left in wanted.items():
+        for part, start in enumerate(range(0, left, AT_ONCE)):
+            count = min(AT_ONCE, left - start)
+            seed = recipe.seed + 1000 * wave + part
+            messages = template.render(trait=trait, value=value, count=str(count))
+            request = Request(messages, _TOKENS * source.max_words * count, temperature, seed, sampling=sampling)
+            row = _row(source.source, source.domain, scope="specific", trait=trait, trait_value=value)
+            calls.append((Call(content_id("call", source.source, source.model, trait, value, wave, part), request, row), count))
+    return calls
 
 
-def persona_of(description: str, source: str, traits: dict[str, str], source_id: str | None = None) -> Persona:
-    """The row that a description makes; its split is not known yet."""
-    return Persona(
-        persona_id=content_id("persona", description),
-        description=description,
-        traits=[Trait(name=name, value=value) for name, value in traits.items()],
-        source=source,
-        source_id=source_id,
-        split="",
-    )
+def planned(source: AugmentedPrompts | SpecificPrompts, traits: Mapping[str, Sequence[str]]) -> int:
+    """Calls that would do if nothing were rejected."""
+    if isinstance(source, AugmentedPrompts):
+        return source.count
+    return sum(map(len, traits.values())) * -(-source.per_value // AT_ONCE)
 
 
-@dataclass
-class _Cell:
-    """One combination of traits, and how far it is."""
-
-    traits: dict[str, str]
-
-    def __post_init__(self) -> None:
-        self.kept: list[Persona] = []
-        self._asked = 0
-
-    def lacking(self, place: int, source: WrittenPersonas, recipe: Recipe) -> list[Sample]:
-        """The next samples, as many as are missing."""
-        start, self._asked = self._asked, self._asked + source.per_cell - len(self.kept)
-        return [self._sample(place, number, source, recipe) for number in range(start, self._asked)]
-
-    def _sample(self, place: int, number: int, source: WrittenPersonas, recipe: Recipe) -> Sample:
-        name = _named(self.traits)
-        block, rest = divmod(number, len(source.themes))
-        order = np.argsort(draw(recipe.seed, f"themes/{name}/{block}", np.arange(len(source.themes), dtype=np.uint64)), kind="stable")
-        sampling = sampling_of(recipe.models[source.model])
-        temperature = sampling.pop("temperature", source.temperature)
-        messages = expect_inputs(source.template, INPUTS).render(traits=name, theme=source.themes[int(order[rest])])
-        request = Request(messages, source.max_tokens, temperature, recipe.seed + number, sampling=tuple(sampling.items()))
-        return Sample(place, number, request, content_id("cell", name))
+def _row(source: str, domain: str, **known: object) -> Prompt:
+    blank = {"prompt_id": "", "text": "", "domain": domain, "source": source, "source_id": None, "split": ""}
+    return Prompt.model_validate(blank | known)
 
 
-def _named(traits: dict[str, str]) -> str:
-    return "\n".join(f"{trait}: {value}" for trait, value in traits.items())
+def _said(call: Call, text: str) -> Prompt:
+    text = text.strip()
+    if len(text) > 1 and (text[0], text[-1]) in {('"', '"'), ("\u201c", "\u201d")}:
+        text = text[1:-1].strip()
+    return call.row.model_copy(update={"prompt_id": content_id("prompt", text), "text": text})
 
 
-def _fault(text: str, reply: Reply, source: WrittenPersonas) -> tuple[str, str] | None:
-    if reply.finish_reason == "length":
-        return "truncated", "the model was cut off"
-    if is_blank(text):
-        return None  # the sieve says that it is empty
+def _later(call: Call, wave: int, number: int) -> Prompt:
+    """What stands in a plan for a prompt that is not written yet."""
+    return _said(call, f"Prompt {number} of wave {wave}, to be written ({call.row_id})")
+
+
+def _fault(text: str, most: int) -> tuple[str, str] | None:
     if is_refusal(text):
         return "refused", text[:120]
-    if "\n" in text or any(not _ABBREVIATED.search(text[: found.start() + 1]) for found in _END.finditer(text)):
-        return "several_sentences", text[:120]
-    words = len(text.split())
-    if words < source.min_words:
-        return "too_short", f"{words} words, at least {source.min_words} are wanted"
-    if words > source.max_words:
-        return "too_long", f"{words} words, at most {source.max_words} are wanted"
+    if len(text.splitlines()) > 1:
+        return "several_lines", f"{len(text.splitlines())} lines"
+    if (words := len(text.split())) > most:
+        return "too_long", f"{words} words, at most {most}"
     return None
-
-
-def _failure(persona: Persona, traits: dict[str, str], number: int, error: str) -> Rejected:
-    """A call without a reply, under an id of its own: it has no description to be named by."""
-    return Rejected(
-        stage="personas",
-        kind="failure",
-        reason="error",
-        row_id=content_id("persona", str(sorted(traits.items())), str(number)),
-        detail=error,
-        row=persona.model_dump_json(),
-    )

@@ -3,26 +3,27 @@
     Society("scholar").answer([Request(messages=(("user", "…"),), max_tokens=512)])   ->  batches of (index, Reply)
 
 WHO IS PLANTED   people.py (tastes), wording.py (descriptions), utility.py (what a text is worth), truth.py (kept apart from every run)
-WHO WRITES       respondent.py (what), voice.py (how), content.py (what is known)
-WHO INVENTS      inventor.py (a person with given traits)
+WHO WRITES       respondent.py (what), voice.py (how), content.py (what is known), inventor.py (new tasks, questions, viewpoints),
+                 biographer.py (people who do not exist)
 WHO JUDGES       reader.py (what a description says), judge.py (log-odds with declared faults)
 
 Everything follows from the rendered messages, the sampling settings and the member (data/society/characters.yaml): ids, traits and planted
-tastes never reach it. A message with fenced `first` and `second` passages is judged, one with `traits` gets a person made up (inventor.py),
-any other is answered. The same request gets the same
-reply on every machine.
+tastes never reach it. A message with fenced `first` and `second` passages is judged; one with `traits`, `examples`,
+`people` or an `outline` asks for something new; any other is answered. The same request gets the same reply on every machine.
 """
 
 import hashlib
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 
 import orjson
 
 from prefloom.flows.engines.protocol import Reply, Request
+from prefloom.flows.engines.society.biographer import portray
 from prefloom.flows.engines.society.data import load, revision
-from prefloom.flows.engines.society.inventor import invent
+from prefloom.flows.engines.society.inventor import invent, questions, viewpoints
 from prefloom.flows.engines.society.judge import Asked, Fill, Judge, Verdict, profile
 from prefloom.flows.engines.society.respondent import respond
 from prefloom.prompts.fence import apart
@@ -76,14 +77,31 @@ class Society:
             if "first" in passages and "second" in passages:
                 places.append(place)
                 asked.append(Asked(passages["first"], passages["second"], passages.get("persona", ""), around))
-            elif "traits" in passages:
-                replies[place] = _reply(request, invent(passages["traits"], passages.get("theme", ""), request), None)
             else:
-                task = passages.get("task", request.messages[-1][1])
-                replies[place] = _reply(request, respond(task, passages.get("view"), request, self.character), None)
+                replies[place] = _reply(request, self._words(passages, around, request), None)
         for place, verdict in zip(places, self._judge.read(asked), strict=True):
             replies[place] = _judged(requests[place], verdict)
         return [reply for reply in replies if reply is not None]
+
+    def _words(self, passages: dict[str, str], around: str, request: Request) -> str:
+        """Something new after examples, of some people or about a task, where that is asked for; an answer to the task otherwise."""
+        if traits := passages.get("traits"):
+            return portray(traits, passages.get("theme", ""), request)
+        if "examples" in passages:
+            return invent(passages["examples"], request, self.character)
+        if people := passages.get("people"):
+            return questions(people, _how_many(around), request, self.character)
+        if outline := passages.get("outline"):
+            return viewpoints(outline, _how_many(around), request, self.character)
+        task = passages.get("task", request.messages[-1][1])
+        view, reader = passages.get("view"), passages.get("reader")
+        return respond(task, f"{view}. {reader}" if view and reader else view or reader, request, self.character)
+
+
+def _how_many(around: str) -> int:
+    """The first number that is asked for, within reason."""
+    found = re.search(r"\b(\d{1,2})\b", around)
+    return max(1, int(found.group(1))) if found else 4
 
 
 def told(request: Request) -> tuple[dict[str, str], str]:

@@ -1,36 +1,75 @@
-r"""A person made up to given traits, in one sentence: what a member says to who asks for a persona.
+r"""What a member of the society comes up with: a task like others, questions of certain people, viewpoints of a task.
 
-    invent("age: over 65\ngender: woman\ncontinent: Africa", "food", request)
-    -> "A woman over 65 from a market town near Cairo in Africa who bakes for the whole street and keeps recipes in a biscuit tin."
+    invent("1. Explain tides.\n2. Explain gravity.", request, "scholar")     ->  "Which mistake do people make about infinity?"
+    questions("age: old", 2, request, "scholar")     ->  '{"questions": ["When is the right moment to hand over the car keys …", "…"]}'
+    viewpoints("How should I spend a free weekend?", 2, request, "scholar")  ->  '{"views": ["shared meals and helping hands", "…"]}'
 
-Which traits there are is anybody's choice: gender, age and continent have words of their own in data/society/lives.yaml, any other is said
-as it was given. What is drawn follows from the message, the seed and the temperature.
+What it knows is in data/society/inventions.yaml beside the works, concepts and questions that it can speak about.
 """
 
-import random
+import re
+from collections import Counter
+
+import orjson
 
 from prefloom.flows.engines.protocol import Request
+from prefloom.flows.engines.society.chance import Dice
+from prefloom.flows.engines.society.content import about, subjects
 from prefloom.flows.engines.society.data import load
-from prefloom.flows.engines.society.respondent import dice_of
 
-_LONGEST = 80  # characters of a trait that are repeated
-
-
-def invent(traits: str, theme: str, request: Request) -> str:
-    """The sentence."""
-    known, dice = load("lives.yaml"), dice_of("inventor", request)
-    told = {name.strip().lower(): value.strip()[:_LONGEST] for name, _, value in (line.partition(":") for line in traits.split("\n"))}
-    gender, age = told.pop("gender", "person"), told.pop("age", "")
-    age = f"aged {age}" if age[:1].isdigit() else age
-    continent = told.pop("continent", "") or told.pop("place", "")
-    places = known["places"].get(continent.lower(), [])
-    home = f"from {dice.choice(places)} in {continent}" if places else f"from {continent}" if continent else ""
-    others = [f"whose {name} is {value}" for name, value in told.items() if value]
-    lives = known["lives"].get(theme.strip().lower()) or [life for own in known["lives"].values() for life in own]
-    said = f"who {dice.choice(lives)} and {_other(known['habits'], dice)}"
-    words = " ".join(part for part in ("A", gender, age, home, *others, said) if part)
-    return (words[:1] + ("n" if gender[:1].lower() in "aeiou" and gender else "") + words[1:]) + "."
+_NUMBER = re.compile(r"\s*\d+[.)]\s+")
+_READ = 40  # examples that are looked at
+_MEDIA = {"film": "the film ", "series": "the series ", "anime": "the anime ", "book": "the book "}
 
 
-def _other(habits: list[str], dice: random.Random) -> str:
-    return habits[int(dice.random() * len(habits)) % len(habits)]
+def invent(examples: str, request: Request, character: str) -> str:
+    """A task of the kind that most of the examples are of, about something that none of them is about."""
+    dice = Dice(character, request)
+    known = load("inventions.yaml")
+    seen = [about(_NUMBER.sub("", line, count=1)) for line in examples.splitlines()[:_READ] if line.strip()]
+    kinds = Counter(subject.kind for subject in seen)
+    kind = max(kinds, key=lambda name: (kinds[name], name)) if kinds else "advice"
+    used = {subject.name for subject in seen}
+    if kind == "question":
+        open_questions = [ask for name, entry in subjects("question").items() if name not in used for ask in entry["asks"]]
+        if dice.random() < 0.5:
+            return str(dice.choice(open_questions))
+        kind = "advice"
+    if kind == "advice":
+        names = known["activities"]
+    else:
+        names = [_called(kind, name, entry) for name, entry in subjects(kind).items() if name not in used]
+    return str(dice.choice(known["frames"][kind])).format(x=dice.choice(names), end=dice.choice(known["ends"][kind]))
+
+
+def questions(people: str, count: int, request: Request, character: str) -> str:
+    """JSON: so many questions of the people told of as `trait: value`."""
+    dice = Dice(character, request)
+    known = load("inventions.yaml")
+    trait, _, value = people.partition(":")
+    words = set(re.findall(r"[a-z0-9+-]+", value.lower()))
+    kinds = [kind for kind in known["people"] if words.intersection(kind["words"])]
+    asks = [ask for kind in kinds for ask in kind["asks"]]
+    ends = [end for kind in kinds for end in kind["ends"]]
+    ends = ends or [end.format(trait=trait.strip()[:60], value=value.strip()[:60]) for end in known["others"]]
+    said = dice.sample(asks, min(count, len(asks)))
+    while len(said) < count:
+        frame, activity, end = dice.choice(known["frames"]["advice"]), dice.choice(known["activities"]), dice.choice(ends)
+        said.append(frame.format(x=activity, end=end))
+    return orjson.dumps({"questions": said}).decode()
+
+
+def viewpoints(task: str, count: int, request: Request, character: str) -> str:
+    """JSON: so many viewpoints of a task, as far as the member knows so many."""
+    dice = Dice(character, request)
+    subject, known = about(task), load("inventions.yaml")["views"]
+    own = [one["name"] for one in subject.entry["views"]] if subject.kind == "question" else []
+    general = known["advice" if subject.kind == "question" else subject.kind]
+    said = [*dice.sample(own, len(own)), *dice.sample(general, len(general))]
+    return orjson.dumps({"views": said[:count]}).decode()
+
+
+def _called(kind: str, name: str, entry: dict[str, object]) -> str:
+    if kind == "work":
+        return _MEDIA.get(str(entry.get("medium")), "") + name
+    return name.upper() if len(name) < 4 else name

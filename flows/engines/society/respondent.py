@@ -15,12 +15,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import orjson
 
 from prefloom.flows.engines.protocol import Request
 from prefloom.flows.engines.scorers import PROPERTIES, STYLE, VALUES
 from prefloom.flows.engines.society import reader, voice
-from prefloom.flows.engines.society.chance import Floats
+from prefloom.flows.engines.society.chance import Dice, Floats
 from prefloom.flows.engines.society.content import LEVELS, Subject, about, level_of
 from prefloom.flows.engines.society.data import load
 
@@ -33,7 +32,7 @@ _VIEW_PULL = 1.3  # how far a view of strength 1 moves a habit
 def respond(task: str, view: str | None, request: Request, character: str) -> str:
     """The answer, in full. The same request gets the same answer."""
     member = load("characters.yaml")[character]
-    dice = _Dice(character, request)
+    dice = Dice(character, request)
     warm = min(request.temperature, 2.0)
     style = np.array([member["writes"].get(name, 0.0) for name in PROPERTIES])
     if view:
@@ -138,25 +137,3 @@ def _agrees(one: dict[str, Any], style: Floats, view: str) -> float:
     words = set(re.findall(r"[a-z]{4,}", view.lower()))
     named = len(words.intersection(re.findall(r"[a-z]{4,}", one["name"].lower())))
     return 0.5 * serves + 2.0 * named
-
-
-class _Dice(random.Random):
-    """Dice that fall as they always do for this member and message, but for a share of the throws that grows with the temperature."""
-
-    def __init__(self, character: str, request: Request) -> None:
-        own, anew = (_hashed([character, request.messages, *more]) for more in ([], [request.temperature, request.seed, request.repeat]))
-        super().__init__(own)
-        self._anew, self._share = random.Random(anew), min(0.3 * request.temperature, 1.0)
-
-    def random(self) -> float:
-        own, anew = super().random(), self._anew.random()
-        return anew if self._share and self._anew.random() < self._share else own
-
-
-def dice_of(character: str, request: Request) -> random.Random:
-    """The dice that a member throws over a message."""
-    return _Dice(character, request)
-
-
-def _hashed(content: list[Any]) -> int:
-    return int.from_bytes(hashlib.blake2b(orjson.dumps(content), digest_size=16).digest())

@@ -1,6 +1,7 @@
 """Personas from cells, from a model that writes, with tastes of a template, and sent to a split by a trait."""
 
 from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,12 @@ import pytest
 from prefloom.flows.dataset.resolve import SHIPPED
 from prefloom.flows.engines.protocol import Reply, Request
 from prefloom.flows.engines.society.truth import Truth, keep
-from prefloom.flows.steps.forecast_personas import WritersSeen
+from prefloom.flows.steps.forecast_asked import Foreseen
 from prefloom.flows.steps.freshness import materials
 from prefloom.flows.steps.personas import personas_of
+from prefloom.flows.steps.portraits import write
 from prefloom.flows.steps.texts import Sieve
-from prefloom.flows.steps.written import write
+from prefloom.flows.steps.written import LATER
 from prefloom.schemas.errors import InputError
 from prefloom.schemas.people import WrittenPersonas
 from prefloom.schemas.splits import persona_splits
@@ -85,15 +87,17 @@ def test_a_model_writes_personas_for_every_cell(tmp_path: Path) -> None:
 
 def test_the_plan_counts_what_writing_takes(tmp_path: Path) -> None:
     run = run_stage(tmp_path, "personas", personas=[WRITTEN])
-    seen = WritersSeen(run, materials(run))
-    planned, _ = personas_of(run.resolved, None, seen.ask)
+    seen = Foreseen(run, materials(run), "terse")
+    planned, _ = personas_of(run.resolved, None, {"terse": seen})
     assert planned["persona_id"].to_list() == table(run, "personas")["persona_id"].to_list()
-    assert seen.exact
-    assert seen.usage["terse"].calls >= 12
-    assert seen.left["terse"].calls == 0  # all of it is in the journal
+    assert seen.unknown == 0
+    assert seen.usage.calls >= 12
+    assert seen.left.calls == 0  # all of it is in the journal
     more = resolved(personas=[WRITTEN | {"per_cell": 4}])
-    assert personas_of(more, None, seen.ask)[0].height == 16
-    assert seen.left["terse"].calls >= 4
+    assert personas_of(more, None, {"terse": seen})[0].height == 16
+    assert seen.left.calls >= 4
+    later = Scripted(*[Reply(error=LATER)] * 16)
+    assert personas_of(more, None, {"terse": later})[0].height == 16  # of a model that nobody has asked yet
 
 
 class Scripted:
@@ -102,8 +106,7 @@ class Scripted:
     def __init__(self, *replies: Reply) -> None:
         self.left, self.asked = list(replies), 0
 
-    def __call__(self, model: str, requests: list[Request], scopes: list[str]) -> list[Reply]:
-        assert model == "terse"
+    def ask(self, requests: Sequence[Request], scopes: Sequence[str], again: Callable[[Reply], bool] | None = None) -> list[Reply]:
         self.asked += len(requests)
         return [self.left.pop(0) for _ in requests]
 
@@ -124,14 +127,14 @@ def test_what_is_unfit_is_rejected_with_its_reason_and_asked_again() -> None:
     ]
     source = WrittenPersonas.model_validate({**WRITTEN, "traits": {"gender": ["woman"]}, "per_cell": 2, "attempts": 20})
     sieve, model = Sieve("personas"), Scripted(*replies)
-    kept, failed = write(source, resolved().recipe, sieve, model)  # type: ignore[arg-type]
+    kept = write(source, resolved().recipe, sieve, model)
     assert [persona.description for persona in kept] == [good, good.replace("Asia", "Africa")]
-    reasons = ["duplicate", "too_short", "too_long", "several_sentences", "refused", "truncated", "empty"]
+    reasons = ["duplicate", "too_short", "too_long", "several_sentences", "refused", "truncated", "empty", "error"]
     assert sieve.rejected()["reason"].to_list() == reasons
-    assert [(row.kind, row.reason, row.detail) for row in failed] == [("failure", "error", "503")]
+    assert sieve.rejected()["kind"].to_list() == ["check"] * 7 + ["failure"]
     assert model.asked == len(replies)
-    once = write(source.model_copy(update={"attempts": 1}), resolved().recipe, Sieve("personas"), Scripted(*replies))  # type: ignore[arg-type]
-    assert len(once[0]) == 1  # bounded: what still lacks stays lacking
+    once = write(source.model_copy(update={"attempts": 1}), resolved().recipe, Sieve("personas"), Scripted(*replies))
+    assert len(once) == 1  # bounded: what still lacks stays lacking
 
 
 def test_a_trait_decides_the_split() -> None:
@@ -158,7 +161,7 @@ def test_held_out_users_are_in_no_training_row(tmp_path: Path) -> None:
     labels = table(run, "labels").with_columns(pl.col("persona_id").is_in(held["persona_id"].to_list()).alias("held"))
     assert set(labels.filter("held")["split"]) == {"test_new_personas", "test_new_both"}
     assert not {"test_new_personas", "test_new_both"} & set(labels.filter(~pl.col("held"))["split"])
-    with pytest.raises(InputError, match="positiv, which no persona has.*positive"):
+    with pytest.raises(InputError, match="positiv, which no persona has"):
         run_stage(tmp_path, "personas", personas=[REVIEWERS], splits={"by_trait": {"level": {"positiv": "test"}}})
 
 
