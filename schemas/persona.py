@@ -32,9 +32,9 @@ class Persona(Record):
     persona_id: str = Field(description="Content id of the description")
     description: str = Field(description="What a judge reads about this persona")
     traits: list[Trait] = Field(description="Traits the description was made from; empty if it came from a file")
-    source: str = Field(description="Where it came from: grid, template, file, society, ensemble or attributes")
+    source: str = Field(description="Where it came from: grid, template, file, society, written, ensemble or attributes")
     source_id: str | None = Field(description="The id it had in the user's file")
-    split: str = Field(description="train, validation or test, by hash of persona_id")
+    split: str = Field(description="train, validation or test, by hash of persona_id or by a trait")
     kind: Literal["judge", "ensemble", "attributes"] = Field(
         default="judge", description="Who decides: a judge that reads the description, or the weights"
     )

@@ -24,6 +24,7 @@ from prefloom.schemas.ensembles import AttributePersonas, EnsemblePersonas
 from prefloom.schemas.errors import nearest
 from prefloom.schemas.ids import content_hash
 from prefloom.schemas.models import EndpointModel, SocietyModel
+from prefloom.schemas.people import GridPersonas, TemplatePersonas, WrittenPersonas
 from prefloom.schemas.prompt_sources import AugmentedPrompts, EntityPrompts, SpecificPrompts
 from prefloom.schemas.refinement import Refinement
 from prefloom.schemas.rewards import REWARD_SERVING, Reward
@@ -33,15 +34,18 @@ from prefloom.schemas.sources import (
     FileCandidates,
     FilePersonas,
     FilePrompts,
-    GridPersonas,
     ModelCandidates,
     SeedPrompts,
     SocietyPersonas,
-    TemplatePersonas,
 )
+from prefloom.schemas.splits import Half
 from prefloom.schemas.steering import AskedViews
 
 FINGERPRINT_VERSION = 1
+PersonaSource = Annotated[
+    GridPersonas | TemplatePersonas | FilePersonas | SocietyPersonas | WrittenPersonas | EnsemblePersonas | AttributePersonas,
+    Field(discriminator="source"),
+]
 PromptSource = Annotated[SeedPrompts | FilePrompts | EntityPrompts | AugmentedPrompts | SpecificPrompts, Field(discriminator="source")]
 
 # Sections that do not change the data, and so not the fingerprint either.
@@ -61,9 +65,7 @@ REPLACED: dict[str, str] = {
 # Sections whose absence leaves the fingerprint as it was before there were any.
 OPTIONAL = ("embeddings", "diversity", "pilot", "rewards", "refinement", "controls")
 # Keys below these are the user's own words: a model may be called `path`.
-OPAQUE = ("models", "values", "fields", "target", "traits", "weights", "types", "shares")
-
-PersonaSource = GridPersonas | TemplatePersonas | FilePersonas | SocietyPersonas | EnsemblePersonas | AttributePersonas
+OPAQUE = ("models", "values", "fields", "target", "traits", "tastes", "by_trait", "weights", "types", "shares")
 
 
 class Splits(Section):
@@ -71,6 +73,11 @@ class Splits(Section):
 
     validation: Share = Field(default=0.1, description="Of personas and of prompts, for choosing settings")
     test: Share = Field(default=0.1, description="Of personas and of prompts, for measuring")
+    by_trait: dict[str, dict[str, Half]] = Field(
+        default={},
+        exclude_if=lambda traits: not traits,
+        description="Trait -> value -> train, validation or test: where personas with it go, whatever their hash",
+    )
 
     @model_validator(mode="after")
     def _leave_train(self) -> Self:
@@ -151,9 +158,7 @@ class Recipe(Section):
     models: dict[str, Annotated[SocietyModel | EndpointModel, Field(discriminator="engine")]] = Field(
         description="Your name for a model -> what answers"
     )
-    personas: list[Annotated[PersonaSource, Field(discriminator="source")]] = Field(
-        min_length=1, description="Where the personas come from: one or more sources"
-    )
+    personas: list[PersonaSource] = Field(min_length=1, description="Where the personas come from: one or more sources")
     prompts: list[PromptSource] = Field(min_length=1, description="Where the prompts come from: one or more sources")
     candidates: Annotated[ModelCandidates | FileCandidates, Field(discriminator="source", description="Where the answers come from")]
     embeddings: Embedder | None = Field(default=None, description="What turns the texts of the dataset into vectors; null makes none")
@@ -178,7 +183,8 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _models_exist(self) -> Self:
-        writers = [source.model for source in self.prompts if isinstance(source, AugmentedPrompts | SpecificPrompts)]
+        writers = [source.model for source in self.personas if isinstance(source, WrittenPersonas)]
+        writers += [source.model for source in self.prompts if isinstance(source, AugmentedPrompts | SpecificPrompts)]
         judges = [name for name in (self.judgements.model, self.refinement and self.refinement.model) if name]
         asked = [*writers, *askable(self.candidates), *judges, *self.prices, *self.rates, *self.servers]
         scoring = {*self.prices, *self.rates} & {*(self.rewards or ())}  # a reward has its price and its pace too

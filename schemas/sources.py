@@ -4,8 +4,7 @@ personas: [{source: society, count: 200}]        prompts: [{source: file, path: 
 candidates: {source: models, models: [scholar], views: ["a short answer", "a list of steps"], samples: 2}
 """
 
-import math
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -13,30 +12,6 @@ from prefloom.schemas.section import Count, Distinct, Section, Share
 from prefloom.schemas.steering import Steering, Views
 
 _NO_VIEW: list[str | None] = [None]
-_COMBINATIONS = 1_000_000  # personas that one template may stand for
-
-
-class GridPersonas(Section):
-    """Personas from a grid of traits: every trait balanced, combinations distinct."""
-
-    source: Literal["grid"] = Field(description="Says which kind of source this is")
-    count: Count = Field(description="How many personas; raising it keeps those already there")
-    path: str | None = Field(default=None, description="YAML of traits -> values -> wordings (default: the shipped seeds)")
-    template: str = Field(default="persona/describe", description="Template that turns traits into a description")
-
-
-class TemplatePersonas(Section):
-    """One persona for every combination of the values."""
-
-    source: Literal["template"] = Field(description="Says which kind of source this is")
-    text: str = Field(description="Description with {{ variables }}")
-    values: dict[str, Annotated[list[str], Field(min_length=1)]] = Field(description="Variable -> its values")
-
-    @model_validator(mode="after")
-    def _not_too_many(self) -> Self:
-        if (count := math.prod(map(len, self.values.values()))) > _COMBINATIONS:
-            raise ValueError(f"{count:,} combinations of values, more than {_COMBINATIONS:,}")
-        return self
 
 
 class PersonaFields(Section):

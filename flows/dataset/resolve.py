@@ -129,8 +129,8 @@ def _item(tree: Any, index: str, dotted: str) -> Any:
     raise InputError("--set", dotted, found=f"{found} where '{index}' is looked up", expected="an index into a list or a key of a section")
 
 
-_TAGS = {"file", "seeds", "grid", "template", "models", "society", "endpoint", "entities", "augmented", "specific", "listed", "asked"}
-_TAGS |= {"scorer", "transformers", "ensemble", "attributes"}
+_TAGS = {"file", "seeds", "grid", "template", "written", "models", "society", "endpoint"}
+_TAGS |= {"entities", "augmented", "specific", "listed", "asked", "scorer", "transformers", "ensemble", "attributes"}
 _KINDS = {"source": "file, or another kind of source", "engine": "endpoint, or another engine"}
 
 

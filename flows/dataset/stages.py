@@ -18,9 +18,10 @@ from prefloom.flows.dataset.store import Store
 from prefloom.schemas.errors import InputError
 from prefloom.schemas.ids import content_hash
 from prefloom.schemas.manifest import FileEntry, StageEntry
+from prefloom.schemas.people import GridPersonas, WrittenPersonas
 from prefloom.schemas.prompt_sources import AugmentedPrompts, SpecificPrompts
 from prefloom.schemas.recipe import Recipe, Resolved, askable
-from prefloom.schemas.sources import GridPersonas, ModelCandidates, SocietyPersonas
+from prefloom.schemas.sources import ModelCandidates, SocietyPersonas
 from prefloom.schemas.steering import AskedViews
 
 MANIFEST = "manifest.json"
@@ -34,7 +35,11 @@ def _nothing(_: Recipe) -> list[str]:
 
 
 def _persona_templates(recipe: Recipe) -> list[str]:
-    return sorted({source.template for source in recipe.personas if isinstance(source, GridPersonas)})
+    return sorted({source.template for source in recipe.personas if isinstance(source, GridPersonas | WrittenPersonas)})
+
+
+def _persona_models(recipe: Recipe) -> list[str]:
+    return list(dict.fromkeys(source.model for source in recipe.personas if isinstance(source, WrittenPersonas)))
 
 
 def _planted(recipe: Recipe) -> list[str]:
@@ -172,6 +177,7 @@ STAGES: tuple[Stage, ...] = (
         (),
         ("seed", "personas", "splits", "diversity.personas"),
         templates=_persona_templates,
+        models=_persona_models,
         parts=lambda _: 1,
         beside=lambda recipe: _planted(recipe) + _selected("personas", recipe),
     ),

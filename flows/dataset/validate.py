@@ -34,7 +34,7 @@ from prefloom.schemas.record import Record
 from prefloom.schemas.refined import Refined
 from prefloom.schemas.score import Score, Standard
 from prefloom.schemas.sources import ModelCandidates
-from prefloom.schemas.splits import cells, split_of
+from prefloom.schemas.splits import cells, persona_splits, split_of
 from prefloom.schemas.texts import short
 
 RECORDS: dict[str, type[Record]] = {
@@ -229,10 +229,14 @@ def _accounting(store: Store, data: dict[str, pl.DataFrame], found: Manifest, re
 
 
 def _splits(data: dict[str, pl.DataFrame], recipe: Recipe) -> Check:
-    check = Check("splits", "split by hash of id; no persona and no prompt of a test split is seen in train or validation")
-    for table, key in (("personas", "persona_id"), ("prompts", "prompt_id")):
-        expected = split_of(data[table][key].to_list(), recipe.splits.validation, recipe.splits.test)
-        check.expect(data[table]["split"].to_list() == expected, f"{table}.split is not the hash of its id")
+    check = Check(
+        "splits", "split by hash of id or as a trait says; no persona and no prompt of a test split is seen in train or validation"
+    )
+    shares, people, prompts = (recipe.splits.validation, recipe.splits.test), data["personas"], data["prompts"]
+    drawn = persona_splits(people["persona_id"].to_list(), people["traits"].to_list(), shares, recipe.splits.by_trait)
+    check.expect(people["split"].to_list() == drawn, "personas.split is not the hash of its id, nor what splits.by_trait says")
+    expected = split_of(prompts["prompt_id"].to_list(), *shares)
+    check.expect(prompts["split"].to_list() == expected, "prompts.split is not the hash of its id")
     placed = (
         data["labels"]
         .join(data["personas"].select("persona_id", pl.col("split").alias("persona_split")), on="persona_id")

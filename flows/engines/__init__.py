@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from prefloom.flows.dataset.run import Run
 from prefloom.flows.engines.protocol import Engine
 from prefloom.schemas.models import EndpointModel, SocietyModel
+from prefloom.schemas.people import planted_among
 from prefloom.schemas.probe import Probe
 from prefloom.schemas.recipe import Recipe
-from prefloom.schemas.sources import SocietyPersonas
 from prefloom.schemas.usage import Prefill
 
 
@@ -57,7 +57,7 @@ def count_prefill(run: Run, models: Sequence[str]) -> Callable[[], dict[str, Pre
 
 def plants(recipe: Recipe) -> bool:
     """Whether a recipe has people with planted tastes."""
-    return any(isinstance(source, SocietyPersonas) for source in recipe.personas)
+    return bool(planted_among(recipe.personas))
 
 
 def keep_truth(run: Run) -> None:

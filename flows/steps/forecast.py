@@ -101,7 +101,8 @@ def forecast(run: Run, uses: freshness.Materials) -> Forecast:
         return Forecast(str(run.folder), True, tuple(real.values()), (journal, 0))
     recipe = run.resolved.recipe
     assumed: dict[str, str] = {}
-    personas, unfit = personas_of(run.resolved, peek(run, "personas", assumed))
+    authors = {name: Foreseen(run, uses, name) for name in stages.BY_NAME["personas"].models(recipe)}
+    personas, unfit = personas_of(run.resolved, peek(run, "personas", assumed), authors)
     writers = {name: Foreseen(run, uses, name) for name in stages.BY_NAME["prompts"].models(recipe)}
     prompts, repeated = prompts_of(run.resolved, peek(run, "prompts", assumed), writers)
     written = any(writer.unknown for writer in writers.values())
@@ -132,6 +133,8 @@ def forecast(run: Run, uses: freshness.Materials) -> Forecast:
     }
     if recipe.asks:
         calls["judgements"] = ({judge: readings.usage}, {judge: rest})
+    if authors:
+        calls["personas"] = ({name: w.usage for name, w in authors.items()}, {name: w.left for name, w in authors.items()})
     if writers:
         calls["prompts"] = ({name: w.usage for name, w in writers.items()}, {name: w.left for name, w in writers.items()})
     if recipe.controls:
@@ -144,6 +147,7 @@ def forecast(run: Run, uses: freshness.Materials) -> Forecast:
         set() if ahead.exact else {"pilot", "comparisons"}
     )
     guessed |= ({"prompts"} if written else set()) | ({"comparisons"} if recipe.conflict else set())
+    guessed |= {"personas", "comparisons"} if any(author.unknown for author in authors.values()) else set()
     if answers.unknown or answers.guessed or {"prompts", "candidates"} & guessed:
         guessed |= {"candidates", "scores", "pilot", "comparisons"}
     if guessed & {"personas", "prompts", "candidates"}:
@@ -159,6 +163,7 @@ def forecast(run: Run, uses: freshness.Materials) -> Forecast:
         basis=(
             *_unprobed(run),
             *assumed.values(),
+            *(author.basis("personas") for author in authors.values()),
             *(writer.basis("prompts") for writer in writers.values()),
             *answers.basis,
             *scores.basis,

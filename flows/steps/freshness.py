@@ -15,12 +15,14 @@ from prefloom.flows.engines.embedder import open_embedder
 from prefloom.flows.engines.rewards import identity as identity_of_reward
 from prefloom.flows.steps.candidates import answer_template
 from prefloom.flows.steps.judgements import INPUTS
+from prefloom.flows.steps.portraits import INPUTS as PORTRAIT_INPUTS
 from prefloom.flows.steps.prompts import expect_source
 from prefloom.flows.steps.sentences import SENTENCE_INPUTS
 from prefloom.flows.steps.steering import VIEW_INPUTS, asked_views
 from prefloom.prompts import expect_inputs, load
 from prefloom.schemas.errors import InputError
 from prefloom.schemas.manifest import StageEntry
+from prefloom.schemas.people import WrittenPersonas
 from prefloom.schemas.recipe import Resolved
 from prefloom.schemas.rewards import FileReward
 from prefloom.schemas.section import portable
@@ -78,6 +80,8 @@ def probe_inputs(resolved: Resolved) -> None:
     for made in recipe.prompts:
         expect_source(made)
     for source in (*recipe.personas, *recipe.prompts, recipe.candidates, *(recipe.rewards or {}).values()):
+        if isinstance(source, WrittenPersonas):
+            expect_inputs(source.template, PORTRAIT_INPUTS)
         if isinstance(source, FilePersonas | FilePrompts | FileCandidates | FileReward):
             fields = source.fields.model_dump()
             wide = fields.pop("wide", None)

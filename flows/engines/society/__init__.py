@@ -3,13 +3,14 @@
     Society("scholar").answer([Request(messages=(("user", "…"),), max_tokens=512)])   ->  batches of (index, Reply)
 
 WHO IS PLANTED   people.py (tastes), wording.py (descriptions), utility.py (what a text is worth), truth.py (kept apart from every run)
-WHO WRITES       respondent.py (what), voice.py (how), content.py (what is known), inventor.py (new tasks, questions and viewpoints)
+WHO WRITES       respondent.py (what), voice.py (how), content.py (what is known), inventor.py (new tasks, questions, viewpoints),
+                 biographer.py (people who do not exist)
 WHO JUDGES       reader.py (what a description says), judge.py (log-odds with declared faults), refining.py (when it cannot tell)
 WHO IS ASKED     interview.py (planted people themselves)
 
 Everything follows from the rendered messages, the sampling settings and the member (data/society/characters.yaml): ids, traits and planted
 tastes never reach it. A message with fenced `first` and `second` passages is judged; one with `chosen` and `other` passages gets a sentence
-on who chose so; one with `examples`, `people` or an `outline` asks for something new (inventor.py); any other is answered. The same request
+on who chose so; one with `traits`, `examples`, `people` or an `outline` asks for something new; any other is answered. The same request
 gets the same reply on every machine.
 """
 
@@ -23,6 +24,7 @@ from itertools import accumulate
 import orjson
 
 from prefloom.flows.engines.protocol import Reply, Request
+from prefloom.flows.engines.society.biographer import portray
 from prefloom.flows.engines.society.data import load, revision
 from prefloom.flows.engines.society.inventor import invent, questions, viewpoints
 from prefloom.flows.engines.society.judge import Asked, Fill, Judge, Verdict, profile
@@ -94,6 +96,8 @@ class Society:
 
     def _words(self, passages: dict[str, str], around: str, request: Request) -> str:
         """Something new after examples, of some people or about a task, where that is asked for; an answer to the task otherwise."""
+        if traits := passages.get("traits"):
+            return portray(traits, passages.get("theme", ""), request)
         if "examples" in passages:
             return invent(passages["examples"], request, self.character)
         if people := passages.get("people"):

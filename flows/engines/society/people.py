@@ -10,7 +10,7 @@ what words can tell (`jitter` is the distance left). Everything of person i is a
 nobody.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -22,6 +22,7 @@ from prefloom.flows.engines.scorers import PROPERTIES, STYLE, VALUES
 from prefloom.flows.engines.society import utility, wording
 from prefloom.flows.engines.society.chance import Floats, normals, uniforms
 from prefloom.flows.engines.society.data import load
+from prefloom.schemas.errors import InputError, nearest
 from prefloom.schemas.ids import content_hash
 
 PEOPLE_VERSION = 2  # raise it when the code here or in wording.py plants others
@@ -93,6 +94,20 @@ def plant(preset: str, count: int, seed: int, stated: float = 0.7, how: str = "l
         told = [wording.tell(levels[i] - 2, np.abs(strengths[i]), stated, f"{preset}/{seed}/{i}") for i in range(count)]
     descriptions = [wording.introduce(traits[i], f"{preset}/{seed}/{i}") + said for i, said in enumerate(told)]
     return People(descriptions, traits, clusters, linear, bends, hidden)
+
+
+def with_tastes(descriptions: list[str], traits: list[dict[str, str]], tastes: Mapping[str, Mapping[str, Mapping[str, int]]]) -> People:
+    """People who like what goes with their traits, {"level": {"child": {"readability": 2}}}, and nothing else; each is a camp."""
+    strengths = np.zeros((len(descriptions), len(PROPERTIES)))
+    for row, person in zip(strengths, traits, strict=True):
+        for name, value in person.items():
+            for taste, level in tastes.get(name, {}).get(value, {}).items():
+                if taste not in PROPERTIES:
+                    raise InputError("recipe", f"personas.tastes.{name}.{value}", found=f"'{taste}'", expected=nearest(taste, PROPERTIES))
+                row[PROPERTIES.index(taste)] += level
+    linear = block_scale(0.5) * STRENGTHS[np.clip(strengths, -2, 2).astype(np.int64) + 2]
+    nothing = (np.zeros((len(descriptions), n)) for n in (len(utility.BENDS), utility.HIDDEN))
+    return People(descriptions, traits, np.arange(len(descriptions)), linear, *nothing)
 
 
 def _traits(preset: str, seed: int, clusters: NDArray[np.int64], camps: int) -> list[dict[str, str]]:

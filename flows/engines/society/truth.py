@@ -17,21 +17,26 @@ from prefloom.flows.dataset.run import Run
 from prefloom.flows.dataset.store import Store
 from prefloom.flows.engines.society import people, utility
 from prefloom.flows.engines.society.chance import Floats
+from prefloom.prompts import inline
 from prefloom.schemas.errors import InputError
 from prefloom.schemas.ids import content_hash, content_id
-from prefloom.schemas.sources import SocietyPersonas
+from prefloom.schemas.people import Planted, TemplatePersonas, planted_among
 from prefloom.schemas.truth import PlantedPerson
 
 TABLE = "people.parquet"
 
 
-def society_of(source: SocietyPersonas, seed: int) -> str:
+def society_of(source: Planted, seed: int) -> str:
     """Name of a society: its preset, and the hash of what else decides its people."""
-    return f"{source.preset}-{content_hash([source.model_dump(), seed, people.identity()], size=6)}"
+    preset = source.source if isinstance(source, TemplatePersonas) else source.preset
+    return f"{preset}-{content_hash([source.model_dump(), seed, people.identity()], size=6)}"
 
 
-def planted(source: SocietyPersonas, seed: int) -> people.People:
+def planted(source: Planted, seed: int) -> people.People:
     """The people of a source."""
+    if isinstance(source, TemplatePersonas):
+        traits = list(source.combinations())
+        return people.with_tastes([inline(source.text, one) for one in traits], traits, source.tastes)
     changed = source.model_dump(include={"common", "between", "clusters", "bends", "hidden"})
     return people.plant(source.preset, source.count, seed, source.stated, source.wording, **changed)
 
@@ -48,11 +53,11 @@ def is_kept(run: Run) -> bool:
     return all(_store(run, source).exists(TABLE) for source in _sources(run))
 
 
-def _sources(run: Run) -> list[SocietyPersonas]:
-    return [source for source in run.resolved.recipe.personas if isinstance(source, SocietyPersonas)]
+def _sources(run: Run) -> list[Planted]:
+    return planted_among(run.resolved.recipe.personas)
 
 
-def _frame(run: Run, source: SocietyPersonas) -> pl.DataFrame:
+def _frame(run: Run, source: Planted) -> pl.DataFrame:
     found = planted(source, run.resolved.recipe.seed)
     rows = [
         PlantedPerson(persona_id=content_id("persona", description), cluster=int(cluster), weights=[round(float(w), 6) for w in weights])
@@ -61,7 +66,7 @@ def _frame(run: Run, source: SocietyPersonas) -> pl.DataFrame:
     return tables.frame(PlantedPerson, rows).unique("persona_id", keep="first").sort("persona_id")
 
 
-def _read(run: Run, source: SocietyPersonas) -> pl.DataFrame:
+def _read(run: Run, source: Planted) -> pl.DataFrame:
     """What is kept, if it is what this recipe plants: everything measured rests on it. InputError otherwise."""
     store = _store(run, source)
     again = "the planted tastes; `prefloom build` writes them again"
@@ -97,7 +102,7 @@ class Truth:
                 run.store.url,
                 "personas",
                 found="people without planted tastes",
-                expected="`source: society` in the recipe",
+                expected="`source: society`, or a template with `tastes`, in the recipe",
             )
         parts = [_read(run, source) for source in sources]
         names = "+".join(society_of(source, run.resolved.recipe.seed) for source in sources)
@@ -109,6 +114,6 @@ class Truth:
         return self._weights[rows] @ utility.features(texts).T
 
 
-def _store(run: Run, source: SocietyPersonas) -> Store:
+def _store(run: Run, source: Planted) -> Store:
     root: Path = run.folder.parent.parent
     return Store(str(root / "truth" / society_of(source, run.resolved.recipe.seed)))

@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from prefloom.flows.steps.personas import _walk
+from prefloom.flows.steps.grid import _walk
 from prefloom.flows.steps.texts import Sieve, is_refusal, latin_share
 from prefloom.schemas.errors import InputError
 from prefloom.schemas.prompt import Prompt
