@@ -14,6 +14,7 @@ from prefloom.flows.dataset import manifest, shards, stages, tables
 from prefloom.flows.dataset.invariants import READING, Check, exports, judgements, labels, preferences, vectors
 from prefloom.flows.dataset.invariants_diversity import diversity
 from prefloom.flows.dataset.invariants_pilot import chosen, pilot
+from prefloom.flows.dataset.invariants_sureness import structure, sureness
 from prefloom.flows.dataset.store import Store
 from prefloom.schemas.candidate import Candidate
 from prefloom.schemas.comparison import Comparison
@@ -69,7 +70,8 @@ def validate(store: Store) -> list[Check]:
         chosen(data, recipe),
         judgements(data, recipe),
         labels(data),
-        preferences(data, recipe),
+        sureness(data),
+        preferences(data, recipe, structure(data["labels"], recipe.checks.labels)),
         exports(store, data, recipe),
         *([diversity(data, recipe.diversity)] if recipe.diversity and sound else []),
     ]
