@@ -45,7 +45,9 @@ class Label(Record):
     mass: float = Field(description="Smallest mass among its judgements")
     consistency: float = Field(description="Share of templates whose two orders agree once the template's mean bias is removed")
     agreement: float = Field(description="Share of templates whose two orders name the same answer as they stand, bias and all")
-    confidence: float = Field(description="How sure the sign of the margin is, in shrunk log-odds; ranks labels, below 0 the sign is doubted")
+    confidence: float = Field(
+        description="How sure the sign of the margin is, in shrunk log-odds; ranks labels, below 0 the sign is doubted"
+    )
     judgements: int = Field(description="Number of judgements it stands on")
     split: str = Field(description="train, validation, test_new_prompts, test_new_personas or test_new_both")
 

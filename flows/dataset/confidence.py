@@ -10,7 +10,7 @@ tilt     What a label's order weighs, less the template's mean, beside what the 
          / swing), where `calm` is 0 for a judge without that habit.
 length   A part of the margin may go with the length of the answers alone. The habit tells it apart from what the judge reads for the
          person: a true difference calms the order, a liking for length does not. `length`, in log-odds per log length, is what best
-         explains the tilts by |margin - length · longer|, in steps of a tenth; where nothing is explained better than by 0, it is 0.
+         explains the tilts by |margin - length · longer|, in steps of a tenth; 0 where that explains no more than chance would.
 scatter  The variance of the margins of templates about their mean, for labels that were read with several: fewer readings, less sure.
 
 Worked: margin 2, its answer longer by 0.5 in log length, length 0.8, tilt 1 where the swing is 2, calm 2, no scatter:
@@ -30,7 +30,8 @@ MOST = 20_000  # labels that the two habits are fitted on: every n-th of more
 _LENGTHS = np.arange(-15, 16) / 10  # in shares of the margins' size, per standard deviation of log length
 _SCALES = (0.2, 0.5, 1.0, 2.0, 3.0)  # of the margin at which the order has half its weight, in the margins' size
 _FULL, _CALM = 5.0, 2.0  # calm is the first times the correlation that it shows as, at most the second
-_LEAST = 5e-3  # of correlation that a `length` of one size of the margins has to bring
+_LEAST, _ERRORS = 0.1, 4.0  # a habit is believed from this correlation on, and from so many standard errors
+_GAIN = 10.0  # by which a `length` must raise the squared correlation, in units of 1 / labels
 _OTHERS = 2.0  # a comparison's own tilts are mixed with so many of the usual size: few personas tell little of it
 
 
@@ -106,13 +107,14 @@ def _length(traces: Traces, swing: Floats) -> tuple[float, float]:
     if size == 0 or ratio.std() == 0:
         return 0.0, 0.0
     step = size / unit if unit else 0.0
-    best = (0.0, 0.0, -1.0)
+    length, shown, best = 0.0, 0.0, -1.0
     for share in sorted(_LENGTHS if step else [0.0], key=abs):
         rest = np.abs(traces.margin - share * step * traces.longer) / size
-        shown = max(_correlation(ratio, 1 / (1 + rest / scale)) for scale in _SCALES)
-        if shown - _LEAST * abs(share) > best[2] + 1e-9:
-            best = (round(float(share * step), 3) + 0.0, shown, shown - _LEAST * abs(share))
-    return best[0], best[1]
+        found = max(0.0, *(_correlation(ratio, 1 / (1 + rest / scale)) for scale in _SCALES))
+        worth = found**2 - (_GAIN / len(ratio) if share else 0.0)
+        if worth > best + 1e-9:
+            length, shown, best = round(float(share * step), 3) + 0.0, found, worth
+    return (length, shown) if shown > max(_LEAST, _ERRORS / len(ratio) ** 0.5) else (0.0, 0.0)
 
 
 def _size(values: Floats) -> float:

@@ -23,7 +23,9 @@ def sureness(data: dict[str, pl.DataFrame]) -> Check:
     key = [*READING, "template", "repeat"]
     first, second = (reads.filter(pl.col("order") == order).select(*key, pl.col("for_a").alias(order)) for order in ("ab", "ba"))
     whole = first.join(second, on=key)
-    means = [reads.filter(pl.col("order") == order).group_by("template").agg(pl.col("log_odds").mean().alias(order)) for order in ("ab", "ba")]
+    means = [
+        reads.filter(pl.col("order") == order).group_by("template").agg(pl.col("log_odds").mean().alias(order)) for order in ("ab", "ba")
+    ]
     liked = means[0].join(means[1], on="template").select("template", ((pl.col("ab") + pl.col("ba")) / 2).round(4).alias("liked"))
     per_template = whole.join(liked, on="template").select(
         *READING,

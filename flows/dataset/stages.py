@@ -155,7 +155,9 @@ STAGES: tuple[Stage, ...] = (
         templates=lambda recipe: recipe.judgements.templates,
         models=lambda recipe: [recipe.judgements.model],
     ),
-    Stage("labels", 2, "label", ("personas", "prompts", "candidates", "comparisons", "judgements"), ("shards.personas",), parts=_by_persona),
+    Stage(
+        "labels", 2, "label", ("personas", "prompts", "candidates", "comparisons", "judgements"), ("shards.personas",), parts=_by_persona
+    ),
     Stage("preferences", 2, "label", ("comparisons", "labels"), ("checks.labels",), parts=_by_persona),
     Stage(
         "exports",

@@ -5,13 +5,13 @@
 
 Both look at the labels of one persona and one prompt, which need three comparisons of three answers: `comparisons.per_persona_prompt: 3`.
 
-A circle has at least one wrong label, and one is enough to make it: turned round, the other two form a ranking. The smallest |margin| is the
-one most easily wrong, so it alone goes. With margins 2 for a over b, 1.5 for b over c and 0.4 for c over a, it is the last.
+A circle has at least one wrong label, and one is enough to make it: turned round, the other two form a ranking. The smallest |margin|
+is the one most easily wrong, so it alone goes. With margins 2 for a over b, 1.5 for b over c and 0.4 for c over a, it is the last.
 
-The residual fits strengths s by least squares to margin = s(a) - s(b): Bradley and Terry's scale in log-odds (Jiang et al. 2011 call what is
-left the cyclic part). Its share of the squares is divided by the share of dimensions that are cyclic, so 1 is what margins without any
-order come to; over the prompts of a persona squares and dimensions are summed. Of the three margins above the sum around is 3.9, the squares left are
-3.9² / 3 = 5.07 of 6.41, the cyclic dimensions 1 of 3: 5.07 / 6.41 / (1 / 3) = 2.37, held at 1. Personas without a circuit have no residual.
+The residual fits strengths s by least squares to margin = s(a) - s(b), the scale of Bradley and Terry in log-odds; what is left of the
+squares is cyclic (Jiang et al. 2011). Its share is divided by the share of dimensions that are cyclic, so that margins without any order
+come to 1; over the prompts of a persona squares and dimensions are summed. Of the three margins above, which sum to 3.9 around the
+circle, 3.9² / 3 = 5.07 of 6.41 is cyclic, in 1 of 3 dimensions: 2.37, held at 1. A persona whose labels close no circuit has none.
 """
 
 from itertools import combinations

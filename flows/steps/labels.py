@@ -119,8 +119,8 @@ def mean_bias(store: Store) -> dict[str, float]:
 
 
 @lru_cache(maxsize=2)
-def _confidence(url: str, stage_hash: str) -> pl.DataFrame:
-    """persona_id, comparison_id -> confidence, of all labels of the run; `stage_hash` says what they are made of."""
+def _confidence(url: str, _made_of: str) -> pl.DataFrame:
+    """persona_id, comparison_id -> confidence, of all labels of the run; the hash of the stage says of what."""
     store = Store(url)
     bias, length = mean_bias(store), lengths(store)
     columns = [*READING, "order", "template", "repeat", "log_odds", "mass"]
