@@ -5,7 +5,7 @@ judgements: {model: judge, templates: [judge/pairwise, judge/reader]}
 checks: {labels: {min_margin: 0.5}}
 """
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -63,6 +63,27 @@ class LabelChecks(Section):
     min_margin: float = Field(default=0.2, ge=0, le=100, description="Smallest |margin| in log-odds")
     min_consistency: Share = Field(default=1.0, description="Share of templates whose two orders agree")
     length_only: bool = Field(default=True, description="Reject comparisons whose answers differ in length alone")
+    orders: Literal["centred", "raw"] = Field(
+        default="centred",
+        description="When two orders agree: once the template's mean bias is removed, or as they stand (FSPO's rule, which keeps little)",
+        exclude_if=lambda value: value == "centred",
+    )
+    coverage: Share | None = Field(
+        default=None, description="Share of all labels to keep, by `confidence`; null keeps all", exclude_if=lambda value: value is None
+    )
+    min_confidence: float | None = Field(
+        default=None, description="Smallest `confidence` of a label; null admits all", exclude_if=lambda value: value is None
+    )
+    intransitive: Literal["keep", "reject"] = Field(
+        default="keep",
+        description="The weakest of three labels of one persona that go in a circle (a over b, b over c, c over a)",
+        exclude_if=lambda value: value == "keep",
+    )
+    max_residual: Share | None = Field(
+        default=None,
+        description="Largest share of a persona's margins that no ranking of the answers explains; beyond it all its labels go",
+        exclude_if=lambda value: value is None,
+    )
 
 
 class Checks(Section):

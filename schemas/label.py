@@ -44,6 +44,10 @@ class Label(Record):
     bias: float = Field(description="Mean log-odds for whichever candidate was shown first")
     mass: float = Field(description="Smallest mass among its judgements")
     consistency: float = Field(description="Share of templates whose two orders agree once the template's mean bias is removed")
+    agreement: float = Field(description="Share of templates whose two orders name the same answer as they stand, bias and all")
+    confidence: float = Field(
+        description="How sure the sign of the margin is, in shrunk log-odds; ranks labels, below 0 the sign is doubted"
+    )
     judgements: int = Field(description="Number of judgements it stands on")
     p_generic: float | None = Field(
         default=None, description="Probability that people in general prefer a, both orders averaged; null without"
@@ -61,6 +65,7 @@ class Preference(Record):
     rejected_id: str = Field(description="The other candidate")
     margin: float = Field(description="Log-odds for the chosen candidate, positive")
     probability: float = Field(description="Probability that the chosen candidate is preferred, above one half")
+    confidence: float = Field(description="The label's confidence")
     p_generic: float | None = Field(
         default=None, description="Probability that people in general prefer the chosen one; null without controls"
     )

@@ -79,6 +79,7 @@ def evidence(margin: Floats = MARGIN, **changes: Any) -> Evidence:
         "reason": np.full(n, -1),
         "kept": np.ones(n, dtype=bool),
         "margin": margin,
+        "confidence": np.abs(margin),
         "probability": 1 / (1 + np.exp(-margin)),
         "bias": np.zeros(n),
         "generic": np.full(n, np.nan),

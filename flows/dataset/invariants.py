@@ -109,8 +109,8 @@ def labels(data: dict[str, pl.DataFrame]) -> Check:
     return check
 
 
-def preferences(data: dict[str, pl.DataFrame], recipe: Recipe) -> Check:
-    """Labels are preferences or rejected, for the reason that holds."""
+def preferences(data: dict[str, pl.DataFrame], recipe: Recipe, marked: pl.DataFrame) -> Check:
+    """Labels are preferences or rejected, for the reason that holds. `marked` is what invariants_sureness.structure says of all labels."""
     check = Check("preferences", "every label is kept, or rejected for the first reason that holds; chosen is the side of the margin")
     texts = dict(data["candidates"].select("candidate_id", "text").iter_rows())
     pairs = data["comparisons"].select("comparison_id", "first_id", "second_id", "length_only")
@@ -122,10 +122,16 @@ def preferences(data: dict[str, pl.DataFrame], recipe: Recipe) -> Check:
         .then(pl.lit("length_only"))
         .when(pl.col("mass") < gates.min_mass)
         .then(pl.lit("low_mass"))
-        .when(pl.col("consistency") < gates.min_consistency)
+        .when(pl.col("agreement" if gates.orders == "raw" else "consistency") < gates.min_consistency)
         .then(pl.lit("inconsistent"))
         .when((margin < gates.min_margin) | (margin == 0))
         .then(pl.lit("undecided"))
+        .when(pl.col("residual") > (1 if gates.max_residual is None else gates.max_residual))
+        .then(pl.lit("erratic"))
+        .when("circle")
+        .then(pl.lit("intransitive"))
+        .when(pl.col("confidence_label") < pl.col("floor"))
+        .then(pl.lit("unsure"))
         .otherwise(pl.lit("kept"))
     )
     refused = data["rejected"].filter(pl.col("stage") == "preferences")
@@ -136,8 +142,7 @@ def preferences(data: dict[str, pl.DataFrame], recipe: Recipe) -> Check:
         ]
     )
     judged = (
-        data["labels"]
-        .rename({"margin": "margin_label", "probability": "probability_label", "split": "split_label"})
+        marked.rename({name: f"{name}_label" for name in ("margin", "probability", "confidence", "split")})
         .join(pairs, on="comparison_id", how="left")
         .with_columns(due.alias("due"))
     )
@@ -151,6 +156,7 @@ def preferences(data: dict[str, pl.DataFrame], recipe: Recipe) -> Check:
         "preferences break rejected_id": pl.col("rejected_id") != pl.when(first).then("candidate_b").otherwise("candidate_a"),
         "preferences break margin": _differ("margin", margin),
         "preferences break probability": _differ("probability", sure),
+        "preferences break confidence": _differ("confidence", pl.col("confidence_label")),
         "preferences break split": pl.col("split") != pl.col("split_label"),
     }
     check.refuse(data["preferences"].join(judged, on=READING, how="left", suffix="_other"), broken)

@@ -279,7 +279,14 @@ STAGES: tuple[Stage, ...] = (
         models=_control_models,
         wanted=lambda recipe: recipe.controls is not None,
     ),
-    Stage("labels", 2, "label", ("personas", "prompts", "comparisons", "judgements", "controls"), ("shards.personas",), parts=_by_persona),
+    Stage(
+        "labels",
+        2,
+        "label",
+        ("personas", "prompts", "candidates", "comparisons", "judgements", "controls"),
+        ("shards.personas",),
+        parts=_by_persona,
+    ),
     Stage("preferences", 2, "label", ("comparisons", "labels"), ("checks.labels",), parts=_by_persona),
     Stage(
         "exports",

@@ -129,11 +129,15 @@ def both_orders(data: Dataset) -> pl.DataFrame:
 
 
 def templates(data: Dataset) -> pl.DataFrame:
-    """Per template: readings, share won by the answer shown first, mean bias in log-odds, consistency, mean mass."""
+    """Per template: readings, share won by the answer shown first, mean bias in log-odds, consistency, share that agrees raw, mean mass."""
     pairs = both_orders(data)
     bias = pairs.group_by("template").agg(((pl.col("x") - pl.col("y")) / 2).mean().alias("mean_bias"))
     shifted = (pl.col("x") - pl.col("mean_bias")) * (pl.col("y") + pl.col("mean_bias"))
-    agreement = pairs.join(bias, on="template").group_by("template", "mean_bias").agg((shifted > 0).mean().alias("consistency"))
+    agreement = (
+        pairs.join(bias, on="template")
+        .group_by("template", "mean_bias")
+        .agg((shifted > 0).mean().alias("consistency"), ((pl.col("x") * pl.col("y")) > 0).mean().alias("raw"))
+    )
     # Readings without a leaning count for nobody, as in `first_wins`.
     leaning = pl.col("log_odds").filter(pl.col("log_odds") != 0) > 0
     reads = data.judgements.group_by("template").agg(

@@ -17,6 +17,7 @@ from prefloom.flows.dataset.invariants_diversity import diversity
 from prefloom.flows.dataset.invariants_pilot import chosen, pilot
 from prefloom.flows.dataset.invariants_refinement import refinements, rounds
 from prefloom.flows.dataset.invariants_sources import answers_due, readers_due, sources
+from prefloom.flows.dataset.invariants_sureness import structure, sureness
 from prefloom.flows.dataset.invariants_users import scores, users
 from prefloom.flows.dataset.store import Store
 from prefloom.schemas.candidate import Candidate
@@ -84,8 +85,9 @@ def validate(store: Store) -> list[Check]:
         judgements(data, recipe),
         *([controlled.controls(data, recipe)] if recipe.controls else []),
         labels(data),
+        sureness(data),
         controlled.votes(data, recipe),
-        preferences(data, recipe),
+        preferences(data, recipe, structure(data["labels"], recipe.checks.labels)),
         exports(store, data, recipe),
         *([diversity(data, recipe.diversity)] if recipe.diversity and sound else []),
     ]

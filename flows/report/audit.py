@@ -56,7 +56,8 @@ def _part(found: Part) -> Part:
     }
     drawn = [figures.intervals({name: Share(**row) for name, row in ladder.items() if row["of"]})]
     size = found["coverage"]["labels"]
-    drawn.append(curve(found["risk_coverage"]["curve"], found["accuracy"]["prompts"]["value"], every["kept"] / size, found["preferences"]))
+    rules = {row["rule"]: row["curve"] for row in found["selection"]["rows"]}
+    drawn.append(curve(rules, found["accuracy"]["prompts"]["value"], every["kept"] / size, found["preferences"]))
     drawn.append(reliability(found["calibration"]["rows"]))
     groups = [("split", found["splits"]), ("cluster", found.get("clusters")), ("domain", found["domains"])]
     return found | {
@@ -70,11 +71,14 @@ def _part(found: Part) -> Part:
     }
 
 
-def curve(points: Sequence[Sequence[float]], everything: float, kept: float, preferences: Mapping[str, Any]) -> str:
-    """Accuracy of the surest labels by the share of labels kept, and where the checks end up."""
+def curve(rules: Mapping[str, Sequence[Sequence[float]]], everything: float, kept: float, preferences: Mapping[str, Any]) -> str:
+    """Accuracy of the surest labels by the share of labels kept, by each rule, and where the checks end up."""
+    named = {"confidence": "by confidence", "margin": "by margin", "reference": "by a rule told the truth"}
 
     def paint(axes: Axes) -> None:
-        axes.plot([x for x, _ in points], [y for _, y in points], color=SERIES[0], linewidth=2, label="the surest by margin")
+        for style, (rule, points) in zip(("-", ":", "--"), rules.items(), strict=False):
+            color = MUTED if rule == "reference" else SERIES[0]
+            axes.plot([x for x, _ in points], [y for _, y in points], style, color=color, linewidth=1.8, label=named[rule])
         axes.axhline(everything, color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)), label="all labels")
         if preferences["of"]:
             axes.scatter([kept], [preferences["value"]], color=SERIES[1], s=46, zorder=3, label="the checks: preferences")

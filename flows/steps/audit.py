@@ -18,6 +18,7 @@ from prefloom.flows.engines.society import truth as planted
 from prefloom.flows.steps import audit_errors as errors
 from prefloom.flows.steps import audit_generic, audit_gold
 from prefloom.flows.steps import audit_measures as measures
+from prefloom.flows.steps import audit_selector as selector
 from prefloom.flows.steps.audit_evidence import Evidence, Floats, Ints, Truth, clusters, differences, load
 from prefloom.schemas.errors import InputError
 
@@ -104,6 +105,8 @@ def against(mine: Evidence, target: Floats, asked: int) -> dict[str, Any]:
     def groups(codes: Ints, called: list[str]) -> measures.Row:
         return measures.grouped(codes, dict(enumerate(called)), right, mine.prompt)
 
+    traits = selector.features(mine.reads, mine.longer, mine.comparison, mine.persona)
+    sure = selector.reference(traits, right, mine.persona)
     domains = groups(mine.domain, names.domains)
     for row in domains["rows"]:
         row["name"] = row["name"][:200]  # anybody's file may have written it
@@ -115,6 +118,8 @@ def against(mine: Evidence, target: Floats, asked: int) -> dict[str, Any]:
         "baselines": {name: by_prompt[name] for name in ("longer_wins", "majority")},
         "orders": errors.orders(mine.reads, names.readers, mine.margin, target, mine.prompt),
         "risk_coverage": measures.risk_coverage(np.abs(mine.margin), right),
+        "selection": selector.selection(mine.confidence, mine.margin, sure, right, mine.prompt),
+        "raw_orders": selector.raw_orders(mine.reads, right),
         "calibration": measures.calibration(mine.margin, mine.probability, target),
         "by_margin": measures.binned(np.abs(mine.margin), measures.MARGIN_EDGES, right),
         "personas": measures.personas(mine.persona, names.personas, names.descriptions, right),

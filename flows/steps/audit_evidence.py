@@ -73,6 +73,7 @@ class Evidence:
     reason: Ints
     kept: Bools  # whether it became a preference
     margin: Floats
+    confidence: Floats
     probability: Floats
     bias: Floats
     generic: Floats  # probability of a for people in general; nan where nobody asked
@@ -109,6 +110,7 @@ def _load(store: Store) -> Evidence:
         "candidate_a",
         "candidate_b",
         "margin",
+        "confidence",
         "probability",
         "bias",
         "p_generic",
@@ -148,6 +150,7 @@ def _load(store: Store) -> Evidence:
         reason=removed,
         kept=kept,
         margin=margin,
+        confidence=labels["confidence"].to_numpy(),
         probability=labels["probability"].to_numpy(),
         bias=labels["bias"].to_numpy(),
         generic=labels["p_generic"].cast(pl.Float64).fill_null(float("nan")).to_numpy(),

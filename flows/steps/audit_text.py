@@ -45,10 +45,7 @@ def _part(found: Part) -> list[str]:
         "",
         *_checks(found["checks"]),
         "",
-        *table(
-            ["surest labels kept", *(f"{float(c):.0%}" for c in found["risk_coverage"]["at"])],
-            [["accuracy", *(_percent(value) for value in found["risk_coverage"]["at"].values())]],
-        ),
+        *_selection(found["selection"], found["raw_orders"]),
         "",
         *_bins("margin", found["by_margin"]),
         *(["", *_bins("du in s.d.", found["by_difference"], bias=True)] if "by_difference" in found else []),
@@ -85,6 +82,18 @@ def _checks(found: Part) -> list[str]:
         for row in every
     ]
     return table(["check", "removed", "accuracy of it", "of the rest", "had margin chosen"], rows)
+
+
+def _selection(found: Part, raw: Part) -> list[str]:
+    named = {"confidence": "confidence, our own", "margin": "|margin| alone", "reference": "reference, told the truth"}
+    rows = [[named[row["rule"]], *(_percent(value) for value in row["at"].values())] for row in found["rows"]]
+    rows.append(["by chance", *[_percent(found["random"]["value"])] * len(found["rows"][0]["at"])])
+    at, closed = f"{found['coverage']:.0%}", _percent(found["closed"])
+    said = f"Accuracy of what is kept. The reference was told the truth about other personas; at {at} confidence goes {closed} of the way."
+    gate = (
+        f"The raw gate, one answer in both orders as they stand, keeps {_percent(raw['kept'])}, {_percent(raw['accuracy'])} of them right."
+    )
+    return [*table(["surest labels kept", *(f"{float(c):.0%}" for c in found["rows"][0]["at"])], rows), *wrap(f"{said} {gate}", WIDTH)]
 
 
 def _bins(what: str, rows: list[Part], bias: bool = False) -> list[str]:

@@ -23,7 +23,7 @@ from prefloom.flows.engines.protocol import Reply
 from prefloom.flows.steps.exports import conversations, opening, turn
 from prefloom.flows.steps.forecast_answers import Answers
 from prefloom.flows.steps.forecast_rows import Drawn
-from prefloom.flows.steps.preferences import verdicts
+from prefloom.flows.steps.preferences import threshold, verdicts
 from prefloom.schemas.candidate import Candidate
 from prefloom.schemas.checks import LabelChecks
 from prefloom.schemas.ids import shard_of
@@ -99,7 +99,8 @@ def sized(drawn: Drawn, answers: Answers) -> dict[str, Size]:
     flags = flags.join(votes(labels), on="comparison_id", how="left")
     if not drawn.readings.sample:
         checks = LabelChecks(min_mass=0.0, min_margin=0.0, min_consistency=0.0, length_only=checks.length_only)
-    kept, refused = verdicts(labels, flags, checks)
+    least = None if checks.coverage is None else threshold(labels["confidence"], checks.coverage)
+    kept, refused = verdicts(labels, flags, checks, least)
 
     ids = panel.personas["persona_id"]
     shard = dict(zip(ids, shard_of(ids, shards).tolist(), strict=True))

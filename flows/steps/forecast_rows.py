@@ -117,6 +117,8 @@ class Drawn:
             pl.Series("bias", bias.round(4)),
             pl.Series("mass", np.where(whole, mass.min(axis=0), 1).min(axis=0)),
             pl.Series("consistency", (agree.sum(axis=0) / np.maximum(count, 1)).round(4)),
+            pl.Series("agreement", (((ab * ba < 0) & whole).sum(axis=0) / np.maximum(count, 1)).round(4)),
+            pl.Series("confidence", np.abs(margin).round(4)),
             pl.Series("judgements", 2 * count.astype(np.int64)),
             self._generic(margin).alias("p_generic"),
             cells.gather(len(HALVES) * halves[0][persona] + halves[1][self.panel.prompt][comparison]).alias("split"),

@@ -6,16 +6,23 @@ Per template, with x = log-odds for a when a is shown first, y = the same when b
 
 where m is the mean of (x - y) / 2 over all judgements of the template: what the judge gives to whichever answer is first. Log-odds stand on
 a grid of 1e-4 and are summed as integers, so no label depends on the order of a sum. A template of which an order is missing is left
-out; a label without any whole template is a failure. `p_generic` stands beside it for comparison: what the judge says of people in general.
+out; a label without any whole template is a failure. `agreement` is the same share with m = 0, and `confidence` (dataset/confidence.py)
+ranks the labels: it takes a look at those of all personas, once in each process. `p_generic` stands beside them for comparison: what the
+judge says of people in general.
 """
+
+import math
+from functools import lru_cache
 
 import polars as pl
 
+from prefloom.flows.dataset import confidence as sure
 from prefloom.flows.dataset import tables
 from prefloom.flows.dataset.invariants import GRID, READING
 from prefloom.flows.dataset.shards import ShardJob, ShardReport
 from prefloom.flows.dataset.store import Store
 from prefloom.flows.dataset.votes import generic
+from prefloom.schemas.candidate import Candidate
 from prefloom.schemas.comparison import Comparison, in_order_ab
 from prefloom.schemas.controls import Control
 from prefloom.schemas.ids import shard_of
@@ -33,7 +40,8 @@ def aggregate_labels(job: ShardJob) -> ShardReport:
     personas = tables.read(store, "personas/part-*.parquet", Persona, ["persona_id", "split"])
     mine = personas.filter(pl.Series(shard_of(personas["persona_id"], shards) == job.index))
     asked = _asked(store, mine)
-    labels = label(_judgements_of(store, mine), mean_bias(store)).join(asked, on=READING, how="inner")
+    ranked = _confidence(job.run.store.url, job.stage_hash).join(mine, on="persona_id", how="semi")
+    labels = label(_judgements_of(store, mine), mean_bias(store)).join(asked, on=READING, how="inner").join(ranked, on=READING)
     prompts = tables.read(store, "prompts/part-*.parquet", Prompt, ["prompt_id", "split"]).rename({"split": "prompt_split"})
     placed = (
         labels.join(_generic(store), on="comparison_id", how="left")
@@ -70,7 +78,10 @@ def label(judgements: pl.DataFrame, bias: dict[str, float]) -> pl.DataFrame:
         )
         .drop_nulls(["x", "y"])
         .with_columns((pl.col("template").replace_strict(bias, return_dtype=pl.Float64) / GRID).alias("m"))
-        .with_columns((((pl.col("x") - pl.col("m")) * (pl.col("y") + pl.col("m"))) > 0).alias("agree"))
+        .with_columns(
+            (((pl.col("x") - pl.col("m")) * (pl.col("y") + pl.col("m"))) > 0).alias("agree"),
+            ((pl.col("x") * pl.col("y")) > 0).alias("alike"),
+        )
     )
     return (
         whole.group_by(READING)
@@ -78,13 +89,18 @@ def label(judgements: pl.DataFrame, bias: dict[str, float]) -> pl.DataFrame:
             (pl.col("x") + pl.col("y")).sum().alias("sum"),
             (pl.col("x") - pl.col("y")).sum().alias("difference"),
             pl.col("mass").min(),
-            pl.col("agree").cast(pl.Int64).sum(),
+            pl.col("agree", "alike").cast(pl.Int64).sum(),
+            (pl.col("x") - pl.col("y") - 2 * pl.col("m").round().cast(pl.Int64)).sum().alias("tilt"),
+            ((pl.col("x") + pl.col("y")) ** 2).sum().alias("squares"),
             (2 * pl.len()).cast(pl.Int64).alias("judgements"),
         )
         .with_columns(
             (pl.col("sum") / pl.col("judgements") * GRID).round(4).alias("margin"),
             (pl.col("difference") / pl.col("judgements") * GRID).round(4).alias("bias"),
             (2 * pl.col("agree") / pl.col("judgements")).round(4).alias("consistency"),
+            (2 * pl.col("alike") / pl.col("judgements")).round(4).alias("agreement"),
+            (pl.col("tilt") / pl.col("judgements") * GRID).alias("tilt"),
+            ((pl.col("squares") / 4 - pl.col("sum") ** 2 / (2 * pl.col("judgements"))) * GRID**2).alias("scatter"),
         )
         .with_columns((1 / (1 + (-pl.col("margin")).exp())).round(4).alias("probability"))
     )
@@ -110,6 +126,36 @@ def _generic(store: Store) -> pl.DataFrame:
     """comparison_id and p_generic, from a recipe's controls; no row without any."""
     columns = ["comparison_id", "read_as", "repeat", "order", "log_odds"]
     return generic(tables.read(store, "controls/part-*.parquet", Control, columns))
+
+
+@lru_cache(maxsize=2)
+def _confidence(url: str, _made_of: str) -> pl.DataFrame:
+    """persona_id, comparison_id -> confidence, of all labels of the run; the hash of the stage says of what."""
+    store = Store(url)
+    bias, length = mean_bias(store), lengths(store)
+    columns = [*READING, "order", "template", "repeat", "log_odds", "mass"]
+    names = store.list("judgements/part-*.parquet")
+    parts = [label(tables.read(store, name, Judgement, columns), bias) for name in names]
+    pairs = tables.read(store, "comparisons/part-*.parquet", Comparison, ["comparison_id", "first_id", "second_id"])
+    rows = traces(pl.concat(part.select(*READING, "margin", "tilt", "scatter", "judgements") for part in parts), pairs, length)
+    found = sure.Traces.of(rows)
+    return rows.select(READING).with_columns(pl.Series("confidence", sure.confidence(found, sure.fit(found)), dtype=pl.Float64))
+
+
+def traces(labels: pl.DataFrame, pairs: pl.DataFrame, length: dict[str, float]) -> pl.DataFrame:
+    """The columns of confidence.Traces, with ids, in their order. `pairs` are comparisons with the ids of their answers."""
+    longer = [length[a] - length[b] for a, b in pairs.select("first_id", "second_id").iter_rows()]
+    known = pairs.select("comparison_id", pl.Series("longer", longer, dtype=pl.Float64)).sort("comparison_id").with_row_index("comparison")
+    return labels.join(known, on="comparison_id").with_columns((pl.col("judgements") // 2).alias("templates")).sort(READING)
+
+
+def lengths(store: Store) -> dict[str, float]:
+    """candidate_id -> log of its length in characters, on a grid of 1e-4."""
+    found: dict[str, float] = {}
+    for name in store.list("candidates/part-*.parquet"):
+        part = tables.read(store, name, Candidate, ["candidate_id", "text"]).with_columns(pl.col("text").str.len_chars())
+        found |= {candidate: round(math.log(max(length, 1)), 4) for candidate, length in part.iter_rows()}
+    return found
 
 
 def _asked(store: Store, personas: pl.DataFrame) -> pl.DataFrame:

@@ -60,12 +60,30 @@ def test_the_order_of_the_rows_changes_nothing() -> None:
     ],
 )
 def test_each_check_names_its_reason(changes: dict[str, object], expected: str | None) -> None:
-    row = {"length_only": False, "mass": 0.9, "consistency": 1.0, "margin": 1.0} | changes
+    row = {
+        "length_only": False,
+        "mass": 0.9,
+        "consistency": 1.0,
+        "agreement": 1.0,
+        "confidence": 1.0,
+        "residual": None,
+        "circle": False,
+        "margin": 1.0,
+    } | changes
     assert pl.DataFrame([row]).select(reason(LabelChecks()).alias("r"))["r"][0] == expected
 
 
 def test_a_margin_of_zero_is_never_a_preference() -> None:
-    row = {"length_only": False, "mass": 0.9, "consistency": 1.0, "margin": 0.0}
+    row = {
+        "length_only": False,
+        "mass": 0.9,
+        "consistency": 1.0,
+        "agreement": 1.0,
+        "confidence": 1.0,
+        "residual": None,
+        "circle": False,
+        "margin": 0.0,
+    }
     assert pl.DataFrame([row]).select(reason(LabelChecks(min_margin=0.0)).alias("r"))["r"][0] == "undecided"
 
 
