@@ -187,9 +187,8 @@ def main() -> None:
             began = time.perf_counter()
             known = load(options.preset, phi, seed)
             right = np.nanmean((np.nansum(known.reads, axis=(1, 2)) > 0) == (known.truth > 0))
-            print(
-                f"{options.preset} φ {phi:g} seed {seed}: {len(known.truth):,} labels, all templates {right:.3f}, {time.perf_counter() - began:.0f} s"
-            )
+            took = time.perf_counter() - began
+            print(f"{options.preset} φ {phi:g} seed {seed}: {len(known.truth):,} labels, all templates {right:.3f}, {took:.0f} s")
 
 
 if __name__ == "__main__":
