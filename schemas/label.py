@@ -5,7 +5,7 @@ Worked example, one persona and one comparison, both orders read from one templa
     judgements  order "ab": log_odds  1.9   (for the candidate shown first: a)
                 order "ba": log_odds -0.7   (for the candidate shown first: b)
     label       margin = (1.9 + 0.7) / 2 = 1.3 for a, bias = (1.9 - 0.7) / 2 = 0.6 for whoever is first,
-                probability = 1 / (1 + exp(-1.3)) = 0.7858, consistency = 1
+                probability = 1 / (1 + exp(-1.3)) = 0.7858, consistency = 1; spread and calibrated are null
     preference  chosen = a, rejected = b, margin = 1.3
 """
 
@@ -45,6 +45,8 @@ class Label(Record):
     mass: float = Field(description="Smallest mass among its judgements")
     consistency: float = Field(description="Share of templates whose two orders agree once the template's mean bias is removed")
     judgements: int = Field(description="Number of judgements it stands on")
+    spread: float | None = Field(default=None, description="Standard deviation of the templates' margins; null for one template")
+    calibrated: float | None = Field(default=None, description="The same probability by judgements.calibration; null without one")
     split: str = Field(description="train, validation, test_new_prompts, test_new_personas or test_new_both")
 
 
@@ -58,6 +60,7 @@ class Preference(Record):
     rejected_id: str = Field(description="The other candidate")
     margin: float = Field(description="Log-odds for the chosen candidate, positive")
     probability: float = Field(description="Probability that the chosen candidate is preferred, above one half")
+    calibrated: float | None = Field(default=None, description="The same by judgements.calibration; null without one")
     split: str = Field(description="The label's split")
 
 

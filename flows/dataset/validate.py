@@ -14,6 +14,7 @@ from prefloom.flows.dataset import manifest, shards, stages, tables
 from prefloom.flows.dataset.invariants import READING, Check, exports, judgements, labels, preferences, vectors
 from prefloom.flows.dataset.invariants_diversity import diversity
 from prefloom.flows.dataset.invariants_pilot import chosen, pilot
+from prefloom.flows.dataset.invariants_reading import adaptive, readings
 from prefloom.flows.dataset.store import Store
 from prefloom.schemas.candidate import Candidate
 from prefloom.schemas.comparison import Comparison
@@ -68,7 +69,8 @@ def validate(store: Store) -> list[Check]:
         *([pilot(data, recipe)] if recipe.pilot and sound else []),
         chosen(data, recipe),
         judgements(data, recipe),
-        labels(data),
+        *([adaptive(data, recipe)] if recipe.judgements.adaptive else []),
+        labels(data, recipe),
         preferences(data, recipe),
         exports(store, data, recipe),
         *([diversity(data, recipe.diversity)] if recipe.diversity and sound else []),
@@ -170,10 +172,9 @@ def _accounting(store: Store, data: dict[str, pl.DataFrame], found: Manifest, re
     claimed = {(name, reason): n for name, entry in found.stages.items() for reason, n in entry.rejected.items()}
     check.expect(listed == claimed, f"rejected rows {listed} are not those of the manifest {claimed}")
     asked = int(data["comparisons"]["persona_ids"].list.len().sum())
-    templates = len(recipe.judgements.templates)
     considered = {
         "comparisons": data["prompts"].height,
-        "judgements": asked * 2 * templates,
+        "judgements": readings(data, recipe, found.stages["judgements"].considered),
         "labels": asked,
         "preferences": data["labels"].height,
         "exports": data["preferences"].height if recipe.exports.trl else 0,

@@ -74,6 +74,7 @@ class Evidence:
     kept: Bools  # whether it became a preference
     margin: Floats
     probability: Floats
+    calibrated: Floats  # nan without a calibration
     bias: Floats
     longer: Floats  # log length of a - log length of b
     others: Floats  # signs of the other personas' margins on the same comparison, summed
@@ -101,7 +102,18 @@ def _load(store: Store) -> Evidence:
     prompts = tables.read(store, "prompts/part-*.parquet", Prompt, ["prompt_id", "domain"])
     candidates = tables.read(store, "candidates/part-*.parquet", Candidate, ["candidate_id", "text"])
     asked = tables.read(store, "comparisons/part-*.parquet", Comparison, ["comparison_id", "first_id", "second_id", "persona_ids"])
-    columns = ["persona_id", "comparison_id", "prompt_id", "candidate_a", "candidate_b", "margin", "probability", "bias", "split"]
+    columns = [
+        "persona_id",
+        "comparison_id",
+        "prompt_id",
+        "candidate_a",
+        "candidate_b",
+        "margin",
+        "probability",
+        "calibrated",
+        "bias",
+        "split",
+    ]
     labels = tables.read(store, "labels/part-*.parquet", Label, columns)
     preferences = tables.read(store, "preferences/part-*.parquet", Preference, ["persona_id", "comparison_id"])
     rejected = tables.read(store, "rejected/*.parquet", Rejected, ["stage", "kind", "reason", "row_id", "persona_id"])
@@ -137,6 +149,7 @@ def _load(store: Store) -> Evidence:
         kept=kept,
         margin=margin,
         probability=labels["probability"].to_numpy(),
+        calibrated=labels["calibrated"].fill_null(np.nan).to_numpy(),
         bias=labels["bias"].to_numpy(),
         longer=log_length[a] - log_length[b],
         others=everyone[comparison] - sign,

@@ -3,18 +3,23 @@
 Per template, with x = log-odds for a when a is shown first, y = the same when b is shown first (after `in_order_ab`):
 
     margin = mean of (x + y) / 2        bias = mean of (x - y) / 2        consistency = share of templates with x - m and y + m of one sign
+    spread = standard deviation of (x + y) / 2 between templates          calibrated = what the margin is worth, by judgements.calibration
 
 where m is the mean of (x - y) / 2 over all judgements of the template: what the judge gives to whichever answer is first. Log-odds stand on
 a grid of 1e-4 and are summed as integers, so no label depends on the order of a sum. A template of which an order is missing is left
 out; a label without any whole template is a failure.
 """
 
+from pathlib import Path
+
 import polars as pl
 
-from prefloom.flows.dataset import tables
+from prefloom.flows.dataset import calibrations, tables
 from prefloom.flows.dataset.invariants import GRID, READING
+from prefloom.flows.dataset.run import Run
 from prefloom.flows.dataset.shards import ShardJob, ShardReport
 from prefloom.flows.dataset.store import Store
+from prefloom.flows.engines import open_engine
 from prefloom.schemas.comparison import Comparison, in_order_ab
 from prefloom.schemas.ids import shard_of
 from prefloom.schemas.label import Judgement, Label, Rejected
@@ -31,7 +36,8 @@ def aggregate_labels(job: ShardJob) -> ShardReport:
     personas = tables.read(store, "personas/part-*.parquet", Persona, ["persona_id", "split"])
     mine = personas.filter(pl.Series(shard_of(personas["persona_id"], shards) == job.index))
     asked = _asked(store, mine)
-    labels = label(_judgements_of(store, mine), mean_bias(store)).join(asked, on=READING, how="inner")
+    margins = label(_judgements_of(store, mine), mean_bias(store)).join(asked, on=READING, how="inner")
+    labels = margins.with_columns(_calibrated(job.run).alias("calibrated"))
     prompts = tables.read(store, "prompts/part-*.parquet", Prompt, ["prompt_id", "split"]).rename({"split": "prompt_split"})
     placed = (
         labels.join(mine.rename({"split": "persona_split"}), on="persona_id")
@@ -74,6 +80,7 @@ def label(judgements: pl.DataFrame, bias: dict[str, float]) -> pl.DataFrame:
         .agg(
             (pl.col("x") + pl.col("y")).sum().alias("sum"),
             (pl.col("x") - pl.col("y")).sum().alias("difference"),
+            ((pl.col("x") + pl.col("y")) ** 2).sum().alias("squares"),
             pl.col("mass").min(),
             pl.col("agree").cast(pl.Int64).sum(),
             (2 * pl.len()).cast(pl.Int64).alias("judgements"),
@@ -83,8 +90,25 @@ def label(judgements: pl.DataFrame, bias: dict[str, float]) -> pl.DataFrame:
             (pl.col("difference") / pl.col("judgements") * GRID).round(4).alias("bias"),
             (2 * pl.col("agree") / pl.col("judgements")).round(4).alias("consistency"),
         )
-        .with_columns((1 / (1 + (-pl.col("margin")).exp())).round(4).alias("probability"))
+        .with_columns((1 / (1 + (-pl.col("margin")).exp())).round(4).alias("probability"), _spread().alias("spread"))
     )
+
+
+def _spread() -> pl.Expr:
+    """Of whole numbers up to the root, so that it depends on no order of a sum."""
+    n = pl.col("judgements") // 2
+    squares = n * pl.col("squares") - pl.col("sum") ** 2
+    return pl.when(n > 1).then(((squares / (n * (n - 1))).sqrt() / 2 * GRID).round(4))
+
+
+def _calibrated(run: Run) -> pl.Expr:
+    """The probability by the recipe's calibration; null without one."""
+    path = run.resolved.recipe.judgements.calibration
+    if path is None:
+        return pl.lit(None, pl.Float64)
+    known = calibrations.load(Path(path), run.resolved.inputs[path])
+    calibrations.expect_judge(known, path, open_engine(run, run.resolved.recipe.judgements.model).identity)
+    return calibrations.expression(known, pl.col("margin"))
 
 
 def mean_bias(store: Store) -> dict[str, float]:

@@ -49,6 +49,7 @@ def verdicts(labels: pl.DataFrame, flags: pl.DataFrame, checks: LabelChecks) -> 
         pl.when(first).then("candidate_b").otherwise("candidate_a").alias("rejected_id"),
         pl.col("margin").abs(),
         pl.when(first).then("probability").otherwise((1 - pl.col("probability")).round(4)).alias("probability"),
+        pl.when(first).then("calibrated").otherwise((1 - pl.col("calibrated")).round(4)).alias("calibrated"),
         "split",
     )
     return kept, rejected
