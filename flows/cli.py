@@ -223,6 +223,9 @@ def report(
 def audit(
     dataset: Annotated[Path, typer.Argument(help="A run folder.")],
     gold: Annotated[Path | None, typer.Option("--gold", metavar="FILE", help="Choices of people: .jsonl, .csv or .parquet.")] = None,
+    write_gold: Annotated[Path | None, typer.Option("--write-gold", metavar="FILE", help="Write planted choices, for calibrate.")] = None,
+    most: Annotated[int, typer.Option("--most", min=1, help="How many choices are written.")] = 500,
+    split: Annotated[str, typer.Option("--split", help="Of which labels: a split, or all.")] = "validation",
     as_json: AsJson = False,
 ) -> None:
     """Measure how often the labels are right.
@@ -234,9 +237,14 @@ def audit(
     from prefloom.flows.dataset.run import Run
     from prefloom.flows.report.page import write_report
     from prefloom.flows.steps.audit import audit as measure
+    from prefloom.flows.steps.audit import write_gold as write_choices
     from prefloom.flows.steps.audit_text import text
 
     run = Run(dataset)
+    if write_gold:
+        count = write_choices(run, write_gold, most, split)
+        _say(as_json, {"file": str(write_gold), "rows": count}, f"{write_gold}: {count:,} planted choices of {split}")
+        return
     found = measure(run, gold)
     write_report(run.store)
     _say(as_json, found, text(found))
@@ -272,6 +280,24 @@ def ablate(
     with local_server():
         found = cast("dict[str, Any]", compare(plan))
     _say(as_json, found, text(found))
+
+
+@app.command()
+def calibrate(
+    dataset: Annotated[Path, typer.Argument(help="A run folder.")],
+    gold: Annotated[Path, typer.Option("--gold", metavar="FILE", help="Choices of people, as for audit.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where the map goes.")] = Path("calibration.json"),
+    most: Annotated[int, typer.Option("--most", min=1, help="Labels that are used at most.")] = 500,
+    split: Annotated[str, typer.Option("--split", help="Of which labels: a split, or all.")] = "validation",
+    as_json: AsJson = False,
+) -> None:
+    """Fit what a margin is worth: a map to the probability of being right, for judgements.calibration."""
+    from prefloom.flows.dataset.run import Run
+    from prefloom.flows.steps.calibrate import calibrate as fit
+    from prefloom.flows.steps.calibrate import text
+
+    known = fit(Run(dataset), gold, out, most, split)
+    _say(as_json, known.model_dump(mode="json"), text(known, out))
 
 
 @app.command()

@@ -9,6 +9,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from prefloom.schemas.reading import Adaptive
 from prefloom.schemas.section import Count, Distinct, Section, Share
 
 
@@ -35,6 +36,21 @@ class Judgements(Section):
         description="Name from `models`; needed unless all personas decide by weights (sources ensemble and attributes)",
     )
     templates: Distinct = Field(default=["judge/pairwise"], min_length=1, description="Each is read in both orders")
+    adaptive: Adaptive | None = Field(
+        default=None,
+        exclude_if=lambda value: value is None,
+        description="Further templates for those alone who are neither clear nor hopeless (default: every template for all)",
+    )
+    calibration: str | None = Field(
+        default=None, exclude_if=lambda value: value is None, description="A file that `prefloom calibrate` wrote, relative to the recipe"
+    )
+
+    @model_validator(mode="after")
+    def _enough_templates(self) -> Self:
+        for name in ("first", "most"):
+            if self.adaptive and (wanted := getattr(self.adaptive, name) or 0) > len(self.templates):
+                raise ValueError(f"adaptive.{name} {wanted} is more than the {len(self.templates)} of templates")
+        return self
 
 
 class CandidateChecks(Section):

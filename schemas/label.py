@@ -5,7 +5,7 @@ Worked example, one persona and one comparison, both orders read from one templa
     judgements  order "ab": log_odds  1.9   (for the candidate shown first: a)
                 order "ba": log_odds -0.7   (for the candidate shown first: b)
     label       margin = (1.9 + 0.7) / 2 = 1.3 for a, bias = (1.9 - 0.7) / 2 = 0.6 for whoever is first,
-                probability = 1 / (1 + exp(-1.3)) = 0.7858, consistency = 1
+                probability = 1 / (1 + exp(-1.3)) = 0.7858, consistency = 1; spread and calibrated are null
     preference  chosen = a, rejected = b, margin = 1.3
 """
 
@@ -49,6 +49,8 @@ class Label(Record):
         description="How sure the sign of the margin is, in shrunk log-odds; ranks labels, below 0 the sign is doubted"
     )
     judgements: int = Field(description="Number of judgements it stands on")
+    spread: float | None = Field(default=None, description="Standard deviation of the templates' margins; null for one template")
+    calibrated: float | None = Field(default=None, description="The same probability by judgements.calibration; null without one")
     p_generic: float | None = Field(
         default=None, description="Probability that people in general prefer a, both orders averaged; null without"
     )
@@ -65,6 +67,7 @@ class Preference(Record):
     rejected_id: str = Field(description="The other candidate")
     margin: float = Field(description="Log-odds for the chosen candidate, positive")
     probability: float = Field(description="Probability that the chosen candidate is preferred, above one half")
+    calibrated: float | None = Field(default=None, description="The same by judgements.calibration; null without one")
     confidence: float = Field(description="The label's confidence")
     p_generic: float | None = Field(
         default=None, description="Probability that people in general prefer the chosen one; null without controls"

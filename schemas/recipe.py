@@ -61,7 +61,10 @@ REPLACED: dict[str, str] = {
     "path": "the hash of the file's content: where it lies does not matter",
     "template": "the bare name of a template file; its content is in the hash of the stage that renders it",
     "templates": "the same, one by one",
+    "calibration": "as with a path",
 }
+FILES = ("path", "calibration")  # keys of input files
+_ABSENT = object()
 # Sections whose absence leaves the fingerprint as it was before there were any.
 OPTIONAL = ("embeddings", "diversity", "pilot", "rewards", "refinement", "controls")
 # Keys below these are the user's own words: a model may be called `path`.
@@ -288,7 +291,8 @@ class Resolved(BaseModel):
         if not sections:
             whole: dict[str, Any] = self._portable(everything)
             return whole
-        return {name: self._portable(_lookup(everything, name)) for name in sections if name.split(".")[0] in everything}
+        found = {name: _lookup(everything, name) for name in sections}
+        return {name: self._portable(node, name.rpartition(".")[2]) for name, node in found.items() if node is not _ABSENT}
 
     def _portable(self, node: Any, key: str = "") -> Any:
         """Replace what depends on the machine: a path by its content's hash, a template file by its bare name."""
@@ -298,7 +302,7 @@ class Resolved(BaseModel):
             return [self._portable(item, key) for item in node]
         if node is None or key not in REPLACED:
             return node
-        return self.inputs[node] if key == "path" else portable(node)
+        return self.inputs[node] if key in FILES else portable(node)
 
     @property
     def fingerprint(self) -> str:
@@ -320,7 +324,8 @@ def askable(source: ModelCandidates | FileCandidates) -> list[str]:
 
 def _lookup(node: Any, dotted: str) -> Any:
     for part in dotted.split("."):
-        node = node[part]
+        if isinstance(node, dict):
+            node = node.get(part, _ABSENT)
     return node
 
 

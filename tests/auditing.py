@@ -85,6 +85,7 @@ def evidence(margin: Floats = MARGIN, **changes: Any) -> Evidence:
         "generic": np.full(n, np.nan),
         "longer": np.ones(n),
         "others": np.zeros(n),
+        "calibrated": np.full(n, np.nan),
         "reads": np.stack([margin, margin], axis=1)[:, None, :],
         "asked": np.stack([persona, prompt], axis=1),
         "names": names,

@@ -67,9 +67,9 @@ def judgements(data: dict[str, pl.DataFrame], recipe: Recipe) -> Check:
     return check
 
 
-def labels(data: dict[str, pl.DataFrame]) -> Check:
+def labels(data: dict[str, pl.DataFrame], recipe: Recipe) -> Check:
     """Every label follows from its judgements."""
-    check = Check("labels", "every label follows from its judgements: margin, bias, mass, consistency, probability")
+    check = Check("labels", "every label follows from its judgements: margin, bias, mass, consistency, spread, probability")
     reads = data["judgements"].with_columns(in_order_ab().alias("for_a"))
     ab, ba = (pl.col("log_odds").filter(pl.col("order") == order).mean() for order in ("ab", "ba"))
     bias = reads.group_by("template").agg(((ab + ba) / 2).round(4).alias("mean_bias"))
@@ -85,6 +85,7 @@ def labels(data: dict[str, pl.DataFrame]) -> Check:
             ((pl.col("x") + pl.col("y")) / 2).mean().alias("for_a"),
             ((pl.col("x") - pl.col("y")) / 2).mean().alias("for_first"),
             pl.col("mass").min().alias("least"),
+            ((pl.col("x") + pl.col("y")) / 2).std().alias("apart"),
             pl.len().alias("pairs"),
             # On the very edge the last bit decides, so an agreement of almost nothing may count either way.
             (pl.col("agreement") > 1e-3).mean().alias("surely"),
@@ -96,6 +97,7 @@ def labels(data: dict[str, pl.DataFrame]) -> Check:
     joined = data["labels"].join(whole, on=READING, how="left").join(candidates, on="comparison_id", how="left")
     moved = (pl.col("candidate_a") != pl.col("first_id")) | (pl.col("candidate_b") != pl.col("second_id"))
     sigmoid = 1 / (1 + (-pl.col("margin")).exp())
+    known = recipe.judgements.calibration is not None
     broken = {
         "labels name other candidates than their comparison": moved,
         "labels have a wrong margin": _differ("margin", pl.col("for_a")),
@@ -103,9 +105,20 @@ def labels(data: dict[str, pl.DataFrame]) -> Check:
         "labels have a wrong mass": _differ("mass", pl.col("least")),
         "labels have a wrong number of judgements": pl.col("judgements") != 2 * pl.col("pairs"),
         "labels have a wrong probability": _differ("probability", sigmoid),
+        "labels have a wrong spread": pl.when(pl.col("pairs") > 1)
+        .then(_differ("spread", pl.col("apart")))
+        .otherwise(pl.col("spread").is_not_null()),
+        "labels have a calibrated probability that is none": (
+            ~pl.col("calibrated").is_between(0, 1) if known else pl.col("calibrated").is_not_null()
+        ),
         "labels have a wrong consistency": ~pl.col("consistency").is_between(pl.col("surely") - GRID, pl.col("perhaps") + GRID),
     }
     check.refuse(joined, broken)
+    rising = data["labels"].select("margin", "calibrated").drop_nulls().sort("margin")
+    away = rising.filter((pl.col("calibrated") - 0.5) * pl.col("margin") < 0).height
+    check.expect(
+        bool((rising["calibrated"].diff().drop_nulls() >= 0).all()) and not away, "calibrated does not rise with the margin through 0.5"
+    )
     return check
 
 
@@ -142,7 +155,7 @@ def preferences(data: dict[str, pl.DataFrame], recipe: Recipe, marked: pl.DataFr
         ]
     )
     judged = (
-        marked.rename({name: f"{name}_label" for name in ("margin", "probability", "confidence", "split")})
+        marked.rename({name: f"{name}_label" for name in ("margin", "probability", "confidence", "calibrated", "split")})
         .join(pairs, on="comparison_id", how="left")
         .with_columns(due.alias("due"))
     )
@@ -150,13 +163,14 @@ def preferences(data: dict[str, pl.DataFrame], recipe: Recipe, marked: pl.DataFr
     both = judged.join(verdicts, on=READING, how="left")
     check.refuse(both, {"labels are kept or rejected against their own figures": pl.col("verdict") != pl.col("due")})
     first = pl.col("margin_label") > 0
-    sure = pl.when(first).then("probability_label").otherwise(1 - pl.col("probability_label"))
+    sure, believed = (pl.when(first).then(f"{name}_label").otherwise(1 - pl.col(f"{name}_label")) for name in ("probability", "calibrated"))
     broken = {
         "preferences break chosen_id": pl.col("chosen_id") != pl.when(first).then("candidate_a").otherwise("candidate_b"),
         "preferences break rejected_id": pl.col("rejected_id") != pl.when(first).then("candidate_b").otherwise("candidate_a"),
         "preferences break margin": _differ("margin", margin),
         "preferences break probability": _differ("probability", sure),
         "preferences break confidence": _differ("confidence", pl.col("confidence_label")),
+        "preferences break calibrated": ~(pl.col("calibrated").is_null() & believed.is_null() | ~_differ("calibrated", believed)),
         "preferences break split": pl.col("split") != pl.col("split_label"),
     }
     check.refuse(data["preferences"].join(judged, on=READING, how="left", suffix="_other"), broken)

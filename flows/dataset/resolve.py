@@ -19,7 +19,7 @@ from prefloom.flows.dataset.inputs import file_sha256
 from prefloom.flows.dataset.plain import expect_file, load_yaml, read_file
 from prefloom.flows.dataset.targets import with_target
 from prefloom.schemas.errors import InputError, nearest, reason
-from prefloom.schemas.recipe import OPAQUE, Recipe, Resolved
+from prefloom.schemas.recipe import FILES, OPAQUE, Recipe, Resolved
 
 SHIPPED = {
     "seeds": "prompts.jsonl",
@@ -66,7 +66,8 @@ def input_files(recipe: Recipe) -> dict[str, str]:
     places = {f"{name}.{i}.path": source for name in ("personas", "prompts") for i, source in enumerate(getattr(recipe, name))}
     scored = {f"rewards.{name}.path": reward for name, reward in (recipe.rewards or {}).items()}
     sources = places | {"candidates.path": recipe.candidates} | scored
-    return {place: path for place, source in sources.items() if (path := getattr(source, "path", None))}
+    named = {place: getattr(source, "path", None) for place, source in sources.items()}
+    return {place: path for place, path in (named | {"judgements.calibration": recipe.judgements.calibration}).items() if path}
 
 
 def _find(recipe: str) -> Path:
@@ -97,7 +98,7 @@ def _anchor(node: Any, folder: Path, key: str = "") -> Any:
         return {name: value if name in OPAQUE else _anchor(value, folder, str(name)) for name, value in node.items()}
     if isinstance(node, list):
         return [_anchor(value, folder, key) for value in node]
-    is_file = isinstance(node, str) and (key == "path" or (key in ("template", "templates") and node.endswith(".md")))
+    is_file = isinstance(node, str) and (key in FILES or (key in ("template", "templates") and node.endswith(".md")))
     return os.path.normpath(folder / node) if is_file else node
 
 

@@ -15,6 +15,7 @@ from prefloom.flows.dataset import manifest, shards, stages, tables
 from prefloom.flows.dataset.invariants import READING, Check, exports, judgements, labels, preferences, vectors
 from prefloom.flows.dataset.invariants_diversity import diversity
 from prefloom.flows.dataset.invariants_pilot import chosen, pilot
+from prefloom.flows.dataset.invariants_reading import adaptive, readings
 from prefloom.flows.dataset.invariants_refinement import refinements, rounds
 from prefloom.flows.dataset.invariants_sources import answers_due, readers_due, sources
 from prefloom.flows.dataset.invariants_sureness import structure, sureness
@@ -84,7 +85,8 @@ def validate(store: Store) -> list[Check]:
         *([refinements(data, recipe)] if recipe.refinement else []),
         judgements(data, recipe),
         *([controlled.controls(data, recipe)] if recipe.controls else []),
-        labels(data),
+        *([adaptive(data, recipe)] if recipe.judgements.adaptive else []),
+        labels(data, recipe),
         sureness(data),
         controlled.votes(data, recipe),
         preferences(data, recipe, structure(data["labels"], recipe.checks.labels)),
@@ -198,10 +200,9 @@ def _accounting(store: Store, data: dict[str, pl.DataFrame], found: Manifest, re
     asked = int(data["comparisons"]["persona_ids"].list.len().sum())
     weighing = data["personas"].filter(pl.col("kind") != "judge")["persona_id"]
     decided = int(data["comparisons"]["persona_ids"].explode().is_in(weighing.implode()).sum())
-    templates = len(recipe.judgements.templates)
     considered = {
         "comparisons": data["prompts"].height,
-        "judgements": (asked - decided) * 2 * templates + decided * 2,
+        "judgements": readings(data, recipe, found.stages["judgements"].considered - 2 * decided) + 2 * decided,
         "controls": controlled.considered(data, recipe),
         "scores": data["candidates"].height * len(recipe.rewards or {}),
         "standards": len(recipe.rewards or {}),

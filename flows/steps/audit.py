@@ -14,12 +14,14 @@ import numpy as np
 from prefloom.flows.dataset import audits, manifest
 from prefloom.flows.dataset.inputs import file_sha256
 from prefloom.flows.dataset.run import Run
+from prefloom.flows.dataset.store import Store
 from prefloom.flows.engines.society import truth as planted
 from prefloom.flows.steps import audit_errors as errors
 from prefloom.flows.steps import audit_generic, audit_gold
 from prefloom.flows.steps import audit_measures as measures
 from prefloom.flows.steps import audit_selector as selector
 from prefloom.flows.steps.audit_evidence import Evidence, Floats, Ints, Truth, clusters, differences, load
+from prefloom.flows.steps.calibrate import fewer, in_split
 from prefloom.schemas.errors import InputError
 
 
@@ -45,6 +47,25 @@ def audit(run: Run, gold: Path | None = None) -> dict[str, Any]:
 def truth_of(run: Run) -> Truth:
     """The planted tastes behind a run. InputError where there are none."""
     return planted.Truth.of(run)
+
+
+def write_gold(run: Run, path: Path, most: int = 500, split: str = "validation") -> int:
+    """Write what people with planted tastes would choose, as a file of choices for `calibrate`; how many rows there are.
+
+    Labels that nothing has checked, as people would be asked: by hash, whether the judge is right about them or not.
+    """
+    evidence, truth = load(run.store), planted.Truth.of(run)
+    difference = differences(evidence, truth)
+    rows = fewer(evidence, np.flatnonzero(np.isfinite(difference) & (difference != 0) & in_split(evidence, split, str(path))), most)
+    if not len(rows):
+        raise InputError(str(path), "split", found=f"no label of a person with planted tastes in {split}", expected="at least one")
+    ids = evidence.names
+    lines = [
+        f"{ids.comparisons[evidence.comparison[i]]},{'a' if difference[i] > 0 else 'b'},{ids.personas[evidence.persona[i]]}\n" for i in rows
+    ]
+    content = "".join(["comparison_id,choice,persona_id\n", *lines]).encode()
+    Store(str(path.absolute().parent)).publish(path.name, lambda file: file.write(content))
+    return len(rows)
 
 
 def _truth(run: Run) -> tuple[Truth | None, InputError | None]:
@@ -121,6 +142,10 @@ def against(mine: Evidence, target: Floats, asked: int) -> dict[str, Any]:
         "selection": selector.selection(mine.confidence, mine.margin, sure, right, mine.prompt),
         "raw_orders": selector.raw_orders(mine.reads, right),
         "calibration": measures.calibration(mine.margin, mine.probability, target),
+        "believed": measures.believed(
+            {"raw": mine.probability, "calibrated": mine.calibrated}, mine.margin, target, mine.domain, names.domains
+        ),
+        "templates": errors.templates(mine.reads, mine.margin, target, mine.prompt),
         "by_margin": measures.binned(np.abs(mine.margin), measures.MARGIN_EDGES, right),
         "personas": measures.personas(mine.persona, names.personas, names.descriptions, right),
         "domains": domains,

@@ -13,6 +13,9 @@ import numpy as np
 from prefloom.flows.steps.audit_evidence import Bools, Floats, Ints
 from prefloom.flows.steps.audit_measures import DIFFERENCE_EDGES, Row, binned, interval, mean, resample, score, shares, sums
 
+HELP = 0.01  # gain in accuracy from which templates help
+KEPT = 0.6  # share of labels that are kept
+NEARLY = 0.95  # share of labels under which a template counts as read everywhere
 CLEAR = 0.5  # from this |du| on one answer is clearly better
 
 
@@ -37,6 +40,49 @@ def orders(reads: Floats, readers: Sequence[str], margin: Floats, target: Floats
     parts = {"one_reading": _mean_of_known(alone.reshape(len(alone), -1)), "both_orders": _mean_of_known(both)}
     parts |= {"all_templates": score(margin, target)} if len(readers) > 1 else {}
     return {"rows": rows} | shares(parts, prompt)
+
+
+def templates(reads: Floats, margin: Floats, target: Floats, prompt: Ints) -> Row | None:
+    """What reading under several templates is worth over one, on the labels that were read under one in both orders.
+
+    `one` is the mean over the templates that nearly all labels were read under (in adaptive reading the first), `all` the labels as they
+    are; both at every coverage, the surest by |margin|. `gain` at 60 % with its interval over prompts: below HELP templates do not help.
+    """
+    whole: Bools = np.logical_and.reduce(np.isfinite(reads), axis=2)
+    everywhere = np.flatnonzero(whole.mean(axis=0) >= NEARLY) if len(reads) else np.zeros(0, dtype=np.int64)
+    if reads.shape[1] < 2 or not len(everywhere):
+        return None
+    mine: Bools = np.logical_and.reduce(whole[:, everywhere], axis=1)
+    single, said = reads[mine][:, everywhere].mean(axis=2), margin[mine]
+    right, units = score(said, target[mine]), prompt[mine]
+
+    def surest(by: Floats, coverage: float) -> Bools:
+        kept = np.zeros(len(by), dtype=bool)
+        kept[np.argsort(-np.abs(by), kind="stable")[: max(1, round(coverage * len(by)))]] = True
+        return kept
+
+    rows = {}
+    for coverage in (KEPT, 1.0):
+        columns = []
+        for margins, hits in [(said, right), *((one, score(one, target[mine])) for one in single.T)]:
+            kept = surest(margins, coverage).astype(np.float64)
+            columns += [kept * hits, kept]
+        totals = sums(units, *columns)
+        drawn, found = resample(totals), totals.sum(axis=0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            gains = drawn[:, 0] / drawn[:, 1] - (drawn[:, 2::2] / drawn[:, 3::2]).mean(axis=1)
+        one = float((found[2::2] / found[3::2]).mean())
+        low, high = interval(gains)
+        rows[str(coverage)] = {
+            "one": one,
+            "all": float(found[0] / found[1]),
+            "gain": float(found[0] / found[1]) - one,
+            "low": low,
+            "high": high,
+        }
+    per_label = np.where(whole, reads.mean(axis=2), np.nan)[whole.sum(axis=1) > 1]
+    spread = float(np.sqrt(np.nanvar(per_label, axis=1, ddof=1).mean())) if len(per_label) else float("nan")
+    return {"at": rows, "helps": rows[str(KEPT)]["gain"] >= HELP, "readings": float(2 * whole.sum(axis=1).mean()), "spread": spread}
 
 
 def _mean_of_known(values: Floats) -> Floats:

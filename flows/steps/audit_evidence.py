@@ -75,6 +75,7 @@ class Evidence:
     margin: Floats
     confidence: Floats
     probability: Floats
+    calibrated: Floats  # nan without a calibration
     bias: Floats
     generic: Floats  # probability of a for people in general; nan where nobody asked
     longer: Floats  # log length of a - log length of b
@@ -112,6 +113,7 @@ def _load(store: Store) -> Evidence:
         "margin",
         "confidence",
         "probability",
+        "calibrated",
         "bias",
         "p_generic",
         "split",
@@ -152,6 +154,7 @@ def _load(store: Store) -> Evidence:
         margin=margin,
         confidence=labels["confidence"].to_numpy(),
         probability=labels["probability"].to_numpy(),
+        calibrated=labels["calibrated"].fill_null(np.nan).to_numpy(),
         bias=labels["bias"].to_numpy(),
         generic=labels["p_generic"].cast(pl.Float64).fill_null(float("nan")).to_numpy(),
         longer=log_length[a] - log_length[b],

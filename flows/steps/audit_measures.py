@@ -19,6 +19,8 @@ RESAMPLES = 400
 MOST_UNITS = 20_000
 COVERAGES = (0.2, 0.4, 0.6, 0.8, 1.0)
 CURVE = 50  # points of the curve
+NO_IDEA = 0.25  # Brier score of who always says one half
+ENOUGH = 200  # labels of a domain before ten groups of them mean anything
 FEWEST = 10  # labels of a persona before its accuracy means anything
 WORST = 5
 DIFFERENCE_EDGES = (0.0, 0.25, 0.5, 1.0, 2.0)
@@ -99,7 +101,8 @@ def calibration(margin: Floats, probability: Floats, target: Floats) -> Row:
     """How far the stated probabilities can be believed.
 
     Ten groups of the probability of the preferred answer, each with its accuracy; `expected_error` is their mean distance, `brier` the mean
-    square of (probability of a) - (1 if a is better), `excess` mean probability minus accuracy: above 0 the labels are too sure.
+    square of (probability of a) - (1 if a is better), `skill` how much better that is than always saying one half, `excess` mean
+    probability minus accuracy: above 0 the labels are too sure.
     """
     right, sure = score(margin, target), np.maximum(probability, 1 - probability)
     edges = np.unique(np.quantile(sure, np.linspace(0, 1, 11)))
@@ -114,9 +117,31 @@ def calibration(margin: Floats, probability: Floats, target: Floats) -> Row:
         "rows": rows,
         "expected_error": sum(row["n"] * abs(row["probability"] - row["accuracy"]) for row in rows) / len(margin),
         "excess": mean(sure) - mean(right),
-        "brier": float(((probability - truly) ** 2).mean()),
+        "brier": (brier := float(((probability - truly) ** 2).mean())),
+        "skill": 1 - brier / NO_IDEA,
         "slope": slope(margin, truly),
     }
+
+
+def believed(stated: Mapping[str, Floats], margin: Floats, target: Floats, domain: Ints, names: Sequence[str]) -> Row:
+    """How far each kind of stated probability can be believed, overall and in each domain with enough labels to say."""
+
+    def figures(probability: Floats, mine: Bools) -> Row:
+        found = calibration(margin[mine], probability[mine], target[mine])
+        return {name: found[name] for name in ("expected_error", "excess", "brier", "skill")} | {"n": int(mine.sum())}
+
+    found = {}
+    for kind, probability in stated.items():
+        known = np.isfinite(probability)
+        rows = [
+            {"name": name[:200]} | figures(probability, known & (domain == i)) for i, name in enumerate(names) if _many(known, domain, i)
+        ]
+        found[kind] = (figures(probability, known) if known.any() else {}) | {"domains": rows}
+    return {kind: row for kind, row in found.items() if "n" in row}
+
+
+def _many(known: Bools, domain: Ints, place: int) -> bool:
+    return int((known & (domain == place)).sum()) >= ENOUGH
 
 
 def slope(margin: Floats, truly: Floats) -> float:

@@ -132,7 +132,12 @@ def _groups(found: Part) -> list[str]:
 
 
 def _words(found: Part) -> list[str]:
-    said = [_calibrated(found["calibration"]), f"area of error over coverage: {_number(found['risk_coverage']['area'])}"]
+    said = [
+        *_believed(found["believed"]),
+        *_templates(found["templates"]),
+        _calibrated(found["calibration"]),
+        f"area of error over coverage: {_number(found['risk_coverage']['area'])}",
+    ]
     said.append(_position(found["bias"]))
     if "regret" in found:
         said += [_clear(found["clearly_better"]), _regret(found["regret"]), _length(found["length"])]
@@ -148,6 +153,36 @@ def _calibrated(found: Part) -> str:
     lean = f"too {'sure' if excess > 0 else 'unsure'} by {_percent(abs(excess))} on average"
     slope = f"slope {_number(found['slope'], '.2f')} (1 is calibrated, below 1 over-confident)"
     return f"calibration: expected error {_percent(found['expected_error'])}, {lean}, Brier {_number(found['brier'])}, {slope}"
+
+
+def _believed(found: Part) -> list[str]:
+    """The probabilities that a calibration gives, beside the raw ones; nothing without a calibration."""
+    if "calibrated" not in found:
+        return []
+    said = []
+    for what, kind in (("as the judge states them", "raw"), ("calibrated", "calibrated")):
+        row = found[kind]
+        worst = max((part["expected_error"] for part in row["domains"]), default=None)
+        at_most = f", in the worst domain {_percent(worst)}" if worst is not None else ""
+        skill = f"Brier {_number(row['brier'])}, skill over a tossed coin {_percent(row['skill'])}"
+        said.append(f"probabilities {what}: expected error {_percent(row['expected_error'])}{at_most}; {skill}")
+    return said
+
+
+def _templates(found: Part | None) -> list[str]:
+    """What several templates are worth over one, and whether that is worth their calls."""
+    if not found:
+        return []
+    kept, every = found["at"]["0.6"], found["at"]["1.0"]
+    gain = f"{_points(kept['gain'])} points ({_points(kept['low'])} to {_points(kept['high'])}) of accuracy in the surest 60 %"
+    verdict = "" if found["helps"] else ": templates do not help this judge"
+    spread = f"margins differ between templates by s.d. {_number(found['spread'], '.2f')} (judgements.adaptive.spread)"
+    readings = f"{_number(found['readings'], '.1f')} readings a label"
+    return [f"all templates over one: {gain}, {_points(every['gain'])} in all labels{verdict}; {readings}; {spread}"]
+
+
+def _points(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:+.1f}"
 
 
 def _position(bias: Part) -> str:

@@ -127,11 +127,11 @@ def _judgements(drawn: Drawn) -> Size:
     rows, lost = drawn.judgements(some)
     least = _size(Judgement, rows.head(1))
     total = shards * least + (_size(Judgement, rows) - least) * max(fine.sum() * times - shards, 0) / max(rows.height - 1, 1)
-    if failed := (drawn.readings.sample.failed if drawn.readings.sample else 0.0) * fine.size * times:
+    if failed := (drawn.readings.sample.failed if drawn.readings.sample else 0.0) * drawn.readings_asked * times:
         bare = _size(Rejected, lost.head(1))
         files = shards * -math.expm1(-failed / shards)  # that are to be expected, for failures are few and fall anywhere
         total += files * bare + (_size(Rejected, lost) - bare) * max(failed - files, 0) / max(lost.height - 1, 1)
-    return Size(round(fine.size * times - failed), round(total))
+    return Size(round(drawn.readings_asked * times - failed), round(total))
 
 
 def _exports(drawn: Drawn, answers: Answers, kept: pl.DataFrame) -> Size:

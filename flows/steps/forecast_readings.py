@@ -23,6 +23,7 @@ from prefloom.flows.engines import open_engine
 from prefloom.flows.engines.asking import read_reply
 from prefloom.flows.engines.protocol import Reply, Request
 from prefloom.flows.steps import freshness
+from prefloom.flows.steps.forecast_adaptive import shares as shares_asked
 from prefloom.flows.steps.forecast_answers import Answers, evenly, how_many, length
 from prefloom.flows.steps.forecast_prefix import BLOCK, common, shares
 from prefloom.flows.steps.judgements import asker, read_letters
@@ -141,7 +142,7 @@ class _Survey:
         basis = [self._where(clusters) if sample else "readings: none is known yet"]
         if self.calls.any():
             basis.append(f"what the journal holds of them: by {2 * len(self.looks):,} looked up, a few for each persona and template")
-        usage, left, tokens = self._usage(held_share, basis)
+        usage, left, tokens = self._usage(held_share, basis, self._asked(sample, basis))
         return Readings(usage, left, pace, sample, tokens, tuple(basis))
 
     def _probes(self) -> list[int]:
@@ -244,7 +245,17 @@ class _Survey:
         told = how_many({"journaled": len(keys & self.journaled), "tried out (free)": len(keys - self.journaled)})
         return f"what readings say: by a sample of {len(keys):,}, {told}"
 
-    def _usage(self, held: Floats, basis: list[str]) -> tuple[Usage, Usage, Floats]:
+    def _asked(self, sample: Sample | None, basis: list[str]) -> Floats:
+        """The share of all pairs that each template is asked of."""
+        judgements = self.recipe.judgements
+        found = shares_asked(np.stack([sample.first, sample.second]) if sample else None, len(self.templates), judgements)
+        if judgements.adaptive:
+            most = 2 * len(self.templates) * len(self.panel.pairs[0])
+            how = f"{found.mean():.0%} of them expected, by that sample" if sample else "all of them reckoned, an upper bound"
+            basis.append(f"adaptive reading: at most {most:,} readings; {how}")
+        return found
+
+    def _usage(self, held: Floats, basis: list[str], asked: Floats) -> tuple[Usage, Usage, Floats]:
         """(all, left, prompt tokens of each pair), with characters as the looked-at ones have them beside the texts that they show."""
         comparison, persona = self.panel.pairs
         texts = self.described[persona] + self.shown[comparison]
@@ -254,12 +265,13 @@ class _Survey:
         per_token, how = self._per_token()
         for template in range(len(self.templates)):
             added = [length(both[0].request) - rendered[place] for (t, place), both in self.looks.items() if t == template]
-            characters, wanted = 2 * (texts + math.fsum(added) / max(len(added), 1)), 1 - held[:, template]
-            total, left, missing = total + characters, left + (characters * wanted).sum(), missing + 2 * wanted.sum()
+            share = float(asked[template])
+            characters, wanted = 2 * (texts + math.fsum(added) / max(len(added), 1)), np.maximum(share - held[:, template], 0)
+            total, left, missing = total + share * characters, left + (characters * wanted).sum(), missing + 2 * wanted.sum()
             if shares(self.recipe, self.engine.votes):
-                cached += self._reused(template, wanted, per_token)
+                cached += self._reused(template, wanted, per_token, share)
         basis.append(f"prompt tokens of {self.model}: {per_token:.2f} characters each, {how}; one completion token for each reading")
-        calls, some = 2 * len(texts) * len(self.templates), round(missing)
+        calls, some = round(2 * len(texts) * float(asked.sum())), round(missing)
         everything, rest = (
             Usage(n, round(characters / per_token), n, cached_tokens=round(reused))
             for n, characters, reused in ((calls, total.sum(), cached[0]), (some, left, cached[1]))
@@ -268,12 +280,12 @@ class _Survey:
             basis.append(
                 f"prefixes taken as shared: {everything.cached_tokens:,} of {everything.prompt_tokens:,} prompt tokens of {self.model}"
             )
-        return everything, rest, total / (2 * len(self.templates)) / per_token
+        return everything, rest, total / (2 * float(asked.sum())) / per_token
 
-    def _reused(self, template: int, wanted: Floats, per_token: float) -> Floats:
+    def _reused(self, template: int, wanted: Floats, per_token: float, share: float) -> Floats:
         """(of all, of those left) prompt tokens that another persona's reading of the same comparison in the same order begins with."""
         comparison, _ = self.panel.pairs
-        readers = np.stack([np.bincount(comparison, weights=w, minlength=len(self.known)) for w in (np.ones(len(wanted)), wanted)])
+        readers = np.stack([np.bincount(comparison, weights=w, minlength=len(self.known)) for w in (np.full(len(wanted), share), wanted)])
         begin = common(self.recipe, self.templates[template], self.descriptions)
         tokens = sum(BLOCK * np.floor(begin(pieces) / per_token / BLOCK) for pieces in (self.pieces, self.pieces[[0, 2, 1]]))
         found: Floats = (np.maximum(readers - 1, 0) * tokens).sum(axis=1)

@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from prefloom.flows.steps.forecast_adaptive import asked
 from prefloom.flows.steps.forecast_readings import Floats, Ints, Panel, Readings, Sample
 from prefloom.schemas.comparison import ORDERS
 from prefloom.schemas.label import Rejected
@@ -61,7 +62,12 @@ class Drawn:
         odds = np.stack([np.where(flip, ba, ab), np.where(flip, ab, ba)])[:, rows]
         odds = (odds + rng.normal(0, NEAR * float(sample.first.std()), shape)).round(4)
         mass = np.interp(rng.random(shape), np.linspace(0, 1, len(sample.mass)), sample.mass).round(4)
-        return odds, mass, rng.random(shape) >= sample.failed
+        return odds, mass, (rng.random(shape) >= sample.failed) & asked(odds, self.recipe.judgements)
+
+    @cached_property
+    def readings_asked(self) -> int:
+        """How many readings of these pairs are asked for."""
+        return 2 * int(asked(self.values[0], self.recipe.judgements).sum())
 
     def _assumed(self, rng: np.random.Generator) -> Sample:
         wanted = rng.normal(0, ASSUMED_SPREAD, (len(self.recipe.judgements.templates), 64, 8))
@@ -105,6 +111,8 @@ class Drawn:
         liking = (ab + ba).sum(axis=1, keepdims=True) / (2 * max(ab.shape[1], 1))  # for whatever is shown first
         agree = ((ab - liking) * (liking - ba) > 0) & whole
         margin, bias = (np.where(whole, x, 0).sum(axis=0) / np.maximum(2 * count, 1) for x in (ab - ba, ab + ba))
+        apart = np.where(whole, ((ab - ba) / 2 - margin) ** 2, 0).sum(axis=0)
+        spread = np.where(count > 1, np.sqrt(apart / np.maximum(count - 1, 1)), np.nan)
         cells = pl.Series([CELLS.get((a, b), "") for a in HALVES for b in HALVES])
         halves = [
             np.array([HALVES.index(name) for name in rows["split"]], dtype=np.int64) for rows in (self.panel.personas, self.panel.prompts)
@@ -120,6 +128,8 @@ class Drawn:
             pl.Series("agreement", (((ab * ba < 0) & whole).sum(axis=0) / np.maximum(count, 1)).round(4)),
             pl.Series("confidence", np.abs(margin).round(4)),
             pl.Series("judgements", 2 * count.astype(np.int64)),
+            pl.Series("spread", spread.round(4)).fill_nan(None),
+            pl.lit(None if self.recipe.judgements.calibration is None else 0.5, pl.Float64).alias("calibrated"),
             self._generic(margin).alias("p_generic"),
             cells.gather(len(HALVES) * halves[0][persona] + halves[1][self.panel.prompt][comparison]).alias("split"),
         )

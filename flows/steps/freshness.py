@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from prefloom.flows.dataset import inputs, manifest, signal, stages
+from prefloom.flows.dataset import calibrations, inputs, manifest, signal, stages
 from prefloom.flows.dataset.run import Run
 from prefloom.flows.engines import open_engine, plants, truth_is_kept
 from prefloom.flows.engines.embedder import open_embedder
@@ -68,6 +68,9 @@ def probe_inputs(resolved: Resolved) -> None:
     recipe = resolved.recipe
     for template in recipe.judgements.templates * recipe.asks:
         expect_inputs(template, INPUTS)
+    if path := recipe.judgements.calibration:
+        asked = [(portable(name), load(name).hash) for name in recipe.judgements.templates]
+        calibrations.fits(calibrations.load(Path(path)), path, asked, recipe.judgements.adaptive)
     if recipe.refinement:
         expect_inputs(recipe.refinement.template, INPUTS)
         expect_inputs(recipe.refinement.append.template, SENTENCE_INPUTS)

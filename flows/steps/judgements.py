@@ -1,4 +1,6 @@
-"""Judgements: every assigned persona reads every comparison in both orders, once per template; those with weights decide (utilities.py).
+"""Judgements: every assigned persona reads every comparison in both orders, once per template (or adaptively: adaptive.py).
+
+Personas made of weights decide without a judge (utilities.py).
 
 A judge is asked pair first, persona last, grouped by (comparison, order), so that a prefix cache holds the long part for all personas.
 It answers with one letter; the log-probabilities of exactly the two letters are read. An answer off the menu is a failure, never a guess.
@@ -18,9 +20,11 @@ from prefloom.flows.dataset.stages import GENERIC
 from prefloom.flows.engines import open_engine
 from prefloom.flows.engines.asking import Meter, Session, asking
 from prefloom.flows.engines.protocol import Reply, Request
+from prefloom.flows.steps.adaptive import Progress, batches
 from prefloom.flows.steps.utilities import decide
 from prefloom.prompts import expect_inputs
 from prefloom.schemas.candidate import Candidate
+from prefloom.schemas.checks import Judgements
 from prefloom.schemas.comparison import Comparison
 from prefloom.schemas.label import Judgement, Rejected
 from prefloom.schemas.persona import Persona
@@ -56,11 +60,10 @@ def judge_comparisons(job: ShardJob) -> ShardReport:
     comparisons = _for_judges(comparisons, personas)
     engine = open_engine(run, recipe.judgements.model)
     request = asker(recipe, engine.votes, _column(descriptions(run.store)), prompts, answers)
-    plan = readings_of(comparisons, recipe.judgements.templates)
     meter = Meter(job, planned=2 * len(recipe.judgements.templates) * sum(len(comparison.persona_ids) for comparison in comparisons))
     with asking(engine, run, list(prompts)) as session:
         meter.follow(recipe.judgements.model, session)
-        for chunk in read_all(session, plan, request, answers, job.retry_failed):
+        for chunk in _read(session, comparisons, recipe.judgements, request, answers, job.retry_failed):
             for reading, read, reply in chunk:
                 if isinstance(read, str):
                     failures.append(failure("judgements", reading, read, reply))
@@ -88,6 +91,28 @@ def _for_judges(comparisons: list[Comparison], personas: pl.DataFrame) -> list[C
         return comparisons
     kept = ([who for who in comparison.persona_ids if who not in weighing] for comparison in comparisons)
     return [one.model_copy(update={"persona_ids": who}) for one, who in zip(comparisons, kept, strict=True)]
+
+
+def _read(
+    session: Session,
+    comparisons: Sequence[Comparison],
+    judgements: Judgements,
+    request: Callable[[Reading], Request],
+    answers: Mapping[str, str],
+    retry_failed: bool,
+) -> Iterator[list[tuple[Reading, Read, Reply]]]:
+    """All readings at once, or template after template for those of whom too little is known."""
+    if judgements.adaptive is None:
+        yield from read_all(session, readings_of(comparisons, judgements.templates), request, answers, retry_failed)
+        return
+    for some in batches(comparisons, 2 * len(judgements.templates), CHUNK):
+        progress = Progress(judgements)
+        for template in judgements.templates:
+            for chunk in read_all(session, progress.wave(some, template), request, answers, retry_failed):
+                for reading, read, _ in chunk:
+                    if not isinstance(read, str):
+                        progress.take(reading, read[0])
+                yield chunk
 
 
 def asker(

@@ -3,6 +3,7 @@
 Per template, with x = log-odds for a when a is shown first, y = the same when b is shown first (after `in_order_ab`):
 
     margin = mean of (x + y) / 2        bias = mean of (x - y) / 2        consistency = share of templates with x - m and y + m of one sign
+    spread = standard deviation of (x + y) / 2 between templates          calibrated = what the margin is worth, by judgements.calibration
 
 where m is the mean of (x - y) / 2 over all judgements of the template: what the judge gives to whichever answer is first. Log-odds stand on
 a grid of 1e-4 and are summed as integers, so no label depends on the order of a sum. A template of which an order is missing is left
@@ -13,15 +14,18 @@ judge says of people in general.
 
 import math
 from functools import lru_cache
+from pathlib import Path
 
 import polars as pl
 
+from prefloom.flows.dataset import calibrations, tables
 from prefloom.flows.dataset import confidence as sure
-from prefloom.flows.dataset import tables
 from prefloom.flows.dataset.invariants import GRID, READING
+from prefloom.flows.dataset.run import Run
 from prefloom.flows.dataset.shards import ShardJob, ShardReport
 from prefloom.flows.dataset.store import Store
 from prefloom.flows.dataset.votes import generic
+from prefloom.flows.engines import open_engine
 from prefloom.schemas.candidate import Candidate
 from prefloom.schemas.comparison import Comparison, in_order_ab
 from prefloom.schemas.controls import Control
@@ -41,7 +45,8 @@ def aggregate_labels(job: ShardJob) -> ShardReport:
     mine = personas.filter(pl.Series(shard_of(personas["persona_id"], shards) == job.index))
     asked = _asked(store, mine)
     ranked = _confidence(job.run.store.url, job.stage_hash).join(mine, on="persona_id", how="semi")
-    labels = label(_judgements_of(store, mine), mean_bias(store)).join(asked, on=READING, how="inner").join(ranked, on=READING)
+    margins = label(_judgements_of(store, mine), mean_bias(store)).join(asked, on=READING, how="inner").join(ranked, on=READING)
+    labels = margins.with_columns(_calibrated(job.run).alias("calibrated"))
     prompts = tables.read(store, "prompts/part-*.parquet", Prompt, ["prompt_id", "split"]).rename({"split": "prompt_split"})
     placed = (
         labels.join(_generic(store), on="comparison_id", how="left")
@@ -102,8 +107,25 @@ def label(judgements: pl.DataFrame, bias: dict[str, float]) -> pl.DataFrame:
             (pl.col("tilt") / pl.col("judgements") * GRID).alias("tilt"),
             ((pl.col("squares") / 4 - pl.col("sum") ** 2 / (2 * pl.col("judgements"))) * GRID**2).alias("scatter"),
         )
-        .with_columns((1 / (1 + (-pl.col("margin")).exp())).round(4).alias("probability"))
+        .with_columns((1 / (1 + (-pl.col("margin")).exp())).round(4).alias("probability"), _spread().alias("spread"))
     )
+
+
+def _spread() -> pl.Expr:
+    """Of whole numbers up to the root, so that it depends on no order of a sum."""
+    n = pl.col("judgements") // 2
+    squares = n * pl.col("squares") - pl.col("sum") ** 2
+    return pl.when(n > 1).then(((squares / (n * (n - 1))).sqrt() / 2 * GRID).round(4))
+
+
+def _calibrated(run: Run) -> pl.Expr:
+    """The probability by the recipe's calibration; null without one."""
+    path = run.resolved.recipe.judgements.calibration
+    if path is None:
+        return pl.lit(None, pl.Float64)
+    known = calibrations.load(Path(path), run.resolved.inputs[path])
+    calibrations.expect_judge(known, path, open_engine(run, run.resolved.recipe.judgements.model).identity)
+    return calibrations.expression(known, pl.col("margin"))
 
 
 def mean_bias(store: Store) -> dict[str, float]:

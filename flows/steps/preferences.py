@@ -77,6 +77,7 @@ def verdicts(
         "voters",
         "minority_share",
         "entropy",
+        pl.when(first).then("calibrated").otherwise((1 - pl.col("calibrated")).round(4)).alias("calibrated"),
         "split",
     )
     return kept, rejected
