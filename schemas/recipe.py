@@ -15,6 +15,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from prefloom.schemas.agreement import Agreement
 from prefloom.schemas.checks import Checks, Comparisons, Judgements
 from prefloom.schemas.diversity import Diversity, Pilot
 from prefloom.schemas.embedder import SERVING, Embedder
@@ -50,7 +51,12 @@ REPLACED: dict[str, str] = {
     "template": "the bare name of a template file; its content is in the hash of the stage that renders it",
     "templates": "the same, one by one",
 }
-OPTIONAL = ("embeddings", "diversity", "pilot")  # sections whose absence leaves the fingerprint as it was before there were any
+OPTIONAL = (
+    "embeddings",
+    "diversity",
+    "pilot",
+    "agreement",
+)  # sections whose absence leaves the fingerprint as it was before there were any
 OPAQUE = ("models", "values", "fields", "target")  # keys below these are the user's own words: a model may be called `path`
 
 
@@ -147,6 +153,7 @@ class Recipe(Section):
     candidates: Annotated[ModelCandidates | FileCandidates, Field(discriminator="source", description="Where the answers come from")]
     embeddings: Embedder | None = Field(default=None, description="What turns the texts of the dataset into vectors; null makes none")
     diversity: Diversity | None = Field(default=None, description="Near-duplicates out, the most different kept; null does neither")
+    agreement: Agreement | None = Field(default=None, description="How much people disagree about a prompt's answers; null asks nobody")
     pilot: Pilot | None = Field(default=None, description="A look at answers and pairs before everybody is asked; null: pairs by chance")
     comparisons: Comparisons = Comparisons()
     judgements: Judgements
@@ -171,6 +178,14 @@ class Recipe(Section):
         unpriced = [name for name in asked if isinstance(self.models[name], EndpointModel) and name not in self.prices]
         if self.limits.spend is not None and unpriced:
             raise ValueError(f"limits.spend needs to know what every model costs, and there is no prices.{unpriced[0]}")
+        return self
+
+    @model_validator(mode="after")
+    def _answers_can_be_made_anew(self) -> Self:
+        if self.agreement and self.candidates.source == "file":
+            raise ValueError("agreement asks for other answers where people agree too much, and candidates.source: file has no others")
+        if self.agreement and self.agreement.rounds and getattr(self.candidates, "temperature", None) == 0:
+            raise ValueError("agreement.rounds asks again for other answers, and candidates.temperature 0 gives the same; set rounds: 0")
         return self
 
     @model_validator(mode="after")

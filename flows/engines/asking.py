@@ -23,6 +23,7 @@ from prefloom.schemas.usage import Usage, Usages
 
 _REPLY = TypeAdapter(Reply)
 REMEMBERED = 16_384  # replies of earlier scopes that a session keeps
+NO_REPLY = Reply(error="the engine gave no reply")
 STOPPING = threading.Event()  # set when the build is interrupted: what was answered is journaled, nothing more is asked
 
 
@@ -73,7 +74,7 @@ class Session:
         self.changed()
         if missing:
             self._answer([(key, scopes[index], requests[index]) for key, index in missing.items()])
-        return [self._recent[scope].get(key) or Reply(error="the engine gave no reply") for key, scope in zip(keys, scopes, strict=True)]
+        return [self._recent[scope].get(key) or NO_REPLY for key, scope in zip(keys, scopes, strict=True)]
 
     def _turn_to(self, scopes: dict[str, None]) -> None:
         """Remember these scopes, and as many of the others as there is room for."""
@@ -151,6 +152,19 @@ def asking(engine: Engine, run: Run, scopes: Sequence[str]) -> Iterator[Session]
         yield session
     finally:
         session.close()
+
+
+class Unserved:
+    """A model that cannot be asked now: others have the GPU. What it has said before is in the journal."""
+
+    free, in_flight = True, 0
+
+    def __init__(self, engine: Engine) -> None:
+        self.identity, self.votes = engine.identity, engine.votes
+
+    def answer(self, requests: Sequence[Request], stop: Callable[[], bool]) -> Iterator[list[tuple[int, Reply]]]:  # noqa: ARG002 - an Engine
+        """Nothing."""
+        return iter(())
 
 
 class Meter:

@@ -11,9 +11,10 @@ one, and of two that repeat each other the first stays: other models and other v
 import itertools
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import polars as pl
@@ -23,11 +24,12 @@ from prefloom.flows.dataset.coverage import LEFT_OUT
 from prefloom.flows.dataset.shards import ShardJob, ShardReport
 from prefloom.flows.diversity.grid import on_grid
 from prefloom.flows.engines import open_engine
-from prefloom.flows.engines.asking import Meter, Session, asking
+from prefloom.flows.engines.asking import Meter, Session, Unserved, asking
 from prefloom.flows.engines.protocol import Reply, Request
 from prefloom.flows.steps.selection import Encoder, apart, encoder_of
 from prefloom.flows.steps.texts import Sieve, is_refusal, latin_share
 from prefloom.prompts import expect_inputs
+from prefloom.schemas.agreement import Draft
 from prefloom.schemas.candidate import Candidate
 from prefloom.schemas.checks import CandidateChecks
 from prefloom.schemas.errors import InputError
@@ -38,6 +40,8 @@ from prefloom.schemas.prompt import Prompt
 from prefloom.schemas.recipe import Recipe, Resolved
 from prefloom.schemas.sources import FileCandidates, ModelCandidates
 
+ROUND = 1000  # seeds from one round of answers to the next: a view has at most as many samples
+
 
 def generate_candidates(job: ShardJob) -> ShardReport:
     """Ask every model for the prompts of this shard; a job for one model `only` journals its answers and writes nothing."""
@@ -47,20 +51,13 @@ def generate_candidates(job: ShardJob) -> ShardReport:
     assert isinstance(recipe.candidates, ModelCandidates)
     settings = recipe.candidates
     prompts = tables.read(job.run.store, job.part("prompts"), Prompt)
-    plan = tasks(settings, prompts)
+    plan = tasks(settings, prompts, rounds_that_stay(job) if recipe.agreement else {})
     models = [job.only] if job.only else settings.models
-    answers: list[tuple[Candidate, Reply]] = []
-    sessions: dict[str, Session] = {}  # by identity: two names may be one model, which is not asked twice
     meter = Meter(job, planned=len(plan) * len(models))
     with ExitStack() as stack:
-        for name in models:
-            engine = open_engine(job.run, name)
-            if engine.identity not in sessions:
-                session = asking(engine, job.run, prompts["prompt_id"].to_list())
-                sessions[engine.identity] = meter.follow(name, stack.enter_context(session))
-            requests = requests_for(recipe, name, plan)
-            replies = sessions[engine.identity].ask(requests, [row.prompt_id for row in plan], _failed if job.retry_failed else None)
-            answers += [(candidate(name, row, ask, reply), reply) for row, ask, reply in zip(plan, requests, replies, strict=True)]
+        sessions = Sessions(job, stack, meter, prompts["prompt_id"].to_list())
+        # What `drafts` asked again and did not get is not asked once more: nobody would have read it.
+        answers = ask_models(recipe, models, plan, sessions.of, lambda _: job.retry_failed and not recipe.agreement)
     if job.only:
         return meter.billed(ShardReport(0, 0, {}))
     kept, rejected = sift(answers, recipe, encoder_of(job, quiet=True))
@@ -68,20 +65,67 @@ def generate_candidates(job: ShardJob) -> ShardReport:
     return meter.billed(report)
 
 
+class Sessions:
+    """The sessions of one shard with its models, by identity: two names may be one model, which is not asked twice."""
+
+    def __init__(self, job: ShardJob, stack: ExitStack, meter: Meter, scopes: list[str]) -> None:
+        self._job, self._stack, self._meter, self._scopes = job, stack, meter, scopes
+        self._opened: dict[str, Session] = {}
+
+    def of(self, name: str) -> Session:
+        """The session with a model of the recipe."""
+        engine = open_engine(self._job.run, name)
+        if engine.identity not in self._opened:
+            asked = self.asks(name)
+            session = self._stack.enter_context(asking(engine if asked else Unserved(engine), self._job.run, self._scopes))
+            self._opened[engine.identity] = self._meter.follow(name, session) if asked else session
+        return self._opened[engine.identity]
+
+    def asks(self, name: str) -> bool:
+        """Whether a model can be asked, and not only looked up in the journal: not in a job for another one."""
+        run, only = self._job.run, self._job.only
+        return only is None or open_engine(run, name).identity == open_engine(run, only).identity
+
+
+Answers = list[tuple[Candidate, Reply]]
+
+
+def ask_models(
+    recipe: Recipe, models: Sequence[str], plan: list["Task"], session: Callable[[str], Session], again: Callable[[str], bool]
+) -> Answers:
+    """What every model answers to the plan, model by model; failures of one for which `again` holds are asked once more."""
+    answers: Answers = []
+    for name in models:
+        requests = requests_for(recipe, name, plan)
+        replies = session(name).ask(requests, [row.prompt_id for row in plan], _failed if again(name) else None)
+        answers += [(candidate(name, row, ask, reply), reply) for row, ask, reply in zip(plan, requests, replies, strict=True)]
+    return answers
+
+
+def rounds_that_stay(job: ShardJob) -> dict[str, int]:
+    """Prompt -> the round of its answers that `drafts` settled on. Its calls are in the journal."""
+    rounds = tables.read(job.run.store, job.part("drafts"), Draft, ["prompt_id", "round", "stays"])
+    return dict(rounds.filter("stays").select("prompt_id", "round").iter_rows())
+
+
 class Task(NamedTuple):
-    """What every model is asked: one prompt in one view, for the n-th time."""
+    """What every model is asked: one prompt in one view, for the n-th time; in another round with other seeds."""
 
     prompt_id: str
     text: str
     view: str | None
     sample: int
+    round: int = 0
 
 
-def tasks(settings: ModelCandidates, prompts: pl.DataFrame) -> list[Task]:
-    """The tasks of all prompts, in their order."""
+def tasks(settings: ModelCandidates, prompts: pl.DataFrame, rounds: Mapping[str, int] = MappingProxyType({})) -> list[Task]:
+    """The tasks of all prompts, in their order; `rounds` says of which round they are, where it is not the first."""
     rows = prompts.select("prompt_id", "text").iter_rows()
     return [
-        Task(prompt_id, text, view, sample) for prompt_id, text in rows for view in settings.views for sample in range(settings.samples)
+        Task(prompt_id, text, view, sample, rounds.get(prompt_id, 0))
+        for prompt_id, text in rows
+        for view in settings.views
+        for sample in range(settings.samples)
     ]
 
 
@@ -96,7 +140,7 @@ def requests_for(recipe: Recipe, name: str, plan: list[Task]) -> list[Request]:
             template.render(prompt=task.text, view=task.view),
             settings.max_tokens,
             temperature,
-            recipe.seed + task.sample,
+            recipe.seed + ROUND * task.round + task.sample,
             sampling=tuple(sampling.items()),
             group=task.prompt_id,
         )
