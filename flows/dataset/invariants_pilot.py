@@ -43,8 +43,8 @@ def pilot(data: dict[str, pl.DataFrame], recipe: Recipe) -> Check:
     check.expect((rows["persona_ids"].list.n_unique() == read).all(), "a pair has a reader twice")
     if not check.problems:
         _follow(check, rows)
-        read = rows.select("comparison_id", pl.col("persona_ids").alias("persona_id"), "margins").explode("persona_id", "margins")
-        reread(check, read, data["judgements"], portable(recipe.judgements.templates[0]), "the pilot")
+        single = rows.select("comparison_id", pl.col("persona_ids").alias("persona_id"), "margins").explode("persona_id", "margins")
+        reread(check, single, data["judgements"], portable(recipe.judgements.templates[0]), "the pilot")
     check.expect((rows["gap"].is_null() != recipe.pilot.rates).all(), "gaps are there that were not asked for, or are not that were")
     check.expect(_as_far(rows, data["embeddings"]), "a distance is not that of the vectors")
     return check

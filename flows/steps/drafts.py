@@ -2,9 +2,10 @@
 
     agreement: {low: 0.2, readers: 12, pairs: 3, rounds: 2}
 
-Round 0 is what `candidates` would make. Some people of the training split read the first pairs of its answers in both orders, under the
-first template. A prompt whose readers disagree within the bounds keeps these answers; another is answered anew by the same models in the same
-views, with other seeds, at most `rounds` times. Where no round is inside, the one nearest to the bounds stays, the earliest of several.
+Round 0 is what `candidates` would make. Some people of the training split read the first pairs of its answers in both orders,
+under the first template. A prompt whose readers disagree within the bounds keeps these answers; another is answered anew by the same
+models in the same views, with other seeds, at most `rounds` times. Where no round is inside, the one nearest to the bounds stays, the
+earliest of several.
 
     rejected/   regenerated   disagreement 0.0909 in round 0; round 1 stays        and beside it what else the checks found in such a round
 

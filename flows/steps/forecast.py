@@ -22,6 +22,7 @@ from prefloom.flows.steps import forecast_time, freshness
 from prefloom.flows.steps.comparisons import choose
 from prefloom.flows.steps.forecast_answers import Answers, expected_answers
 from prefloom.flows.steps.forecast_bytes import Size, journal_bytes, per_character, rejected_bytes, sized, table_bytes
+from prefloom.flows.steps.forecast_drafts import expected_drafts, rounds_known
 from prefloom.flows.steps.forecast_pilot import Ahead, expected_pilot
 from prefloom.flows.steps.forecast_readings import Panel, Readings, expected_readings
 from prefloom.flows.steps.forecast_rows import Drawn
@@ -98,7 +99,9 @@ def forecast(run: Run, uses: freshness.Materials) -> Forecast:
     assumed: dict[str, str] = {}
     personas, unfit = personas_of(run.resolved, peek(run, "personas", assumed))
     prompts, repeated = prompts_of(run.resolved, peek(run, "prompts", assumed))
-    answers = expected_answers(run, uses, prompts, repeated, peek(run, "candidates", assumed))
+    first = expected_answers(run, uses, prompts, repeated, peek(run, "candidates", assumed), rounds_known(run, uses))
+    drafted = expected_drafts(run, uses, personas, prompts, first)
+    answers = drafted.before(first)
     ahead = expected_pilot(run, uses, personas, prompts, answers)
     comparisons, few = choose(recipe, personas, prompts, answers.rows, prompts["prompt_id"].to_list(), ahead.rows)
     panel = Panel(personas, prompts, comparisons)
@@ -108,26 +111,31 @@ def forecast(run: Run, uses: freshness.Materials) -> Forecast:
     tried = answers.pace | ({judge: readings.pace} if readings.pace else {})
     sizes = _early(panel, answers, ahead, (unfit, repeated, few), recipe) | sized(drawn, answers)
     rest = _less(readings, ahead.shared(comparisons)) if ahead.rows is not None else readings.left
-    asked = replace(drawn, readings=replace(readings, left=rest + ahead.left)) if ahead.rows is not None else drawn
+    asked = replace(drawn, readings=replace(readings, left=rest + ahead.left + drafted.judge))
     calls = {"candidates": (answers.usage, answers.left), "judgements": ({judge: readings.usage}, {judge: rest})}
+    if recipe.agreement:
+        sizes["drafts"] = Size(drafted.rows or 0, round(drafted.bytes))
+        calls["drafts"] = (drafted.usage, drafted.left)
     if ahead.usage.calls:
         calls["pilot"] = ({judge: ahead.usage}, {judge: ahead.left})
-    guessed = {"judgements", "labels", "preferences", "exports", *assumed} | (set() if ahead.exact else {"pilot", "comparisons"})
-    if answers.unknown or {"prompts", "candidates"} & assumed.keys():
+    guessed = {"drafts", "judgements", "labels", "preferences", "exports", *assumed} | (set() if ahead.exact else {"pilot", "comparisons"})
+    if answers.unknown or drafted.rows is not None or {"prompts", "candidates"} & assumed.keys():
         guessed |= {"candidates", "pilot", "comparisons"}
     if guessed & {"personas", "prompts", "candidates"}:
         guessed.add("embeddings")
-    expected = [StageForecast(name, size.rows, size.bytes, *calls.get(name, ({}, {})), name not in guessed) for name, size in sizes.items()]
+    planned = [(stage.name, sizes[stage.name]) for stage in stages.STAGES if stage.name in sizes]
+    expected = [StageForecast(name, size.rows, size.bytes, *calls.get(name, ({}, {})), name not in guessed) for name, size in planned]
     return Forecast(
         dataset=str(run.folder),
         built=False,
         stages=tuple(real.get(stage.name, stage) for stage in expected),
-        journal=(journal, journal_bytes(asked, answers)),
+        journal=(journal, journal_bytes(asked, drafted.with_rounds(answers))),
         rates=forecast_time.rates(recipe, tried),
         basis=(
             *_unprobed(run),
             *assumed.values(),
             *answers.basis,
+            *drafted.basis,
             *readings.basis,
             *ahead.basis,
             *_assumptions(readings),

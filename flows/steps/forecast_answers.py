@@ -9,6 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import polars as pl
 
@@ -46,16 +47,21 @@ class Answers:
 
 
 def expected_answers(
-    run: Run, uses: freshness.Materials, prompts: pl.DataFrame, repeated: pl.DataFrame, encoder: Encoder | None = None
+    run: Run,
+    uses: freshness.Materials,
+    prompts: pl.DataFrame,
+    repeated: pl.DataFrame,
+    encoder: Encoder | None = None,
+    rounds: Mapping[str, int] = MappingProxyType({}),
 ) -> Answers:
-    """From rows of Prompt and of what was Rejected among them. InputError as in the stage itself."""
+    """From rows of Prompt and of what was Rejected among them; `rounds` as for `tasks`. InputError as in the stage itself."""
     recipe, stage = run.resolved.recipe, stages.BY_NAME["candidates"]
     if entry := freshness.fresh(run, stage, uses):
         rows = tables.read(run.store, "candidates/part-*.parquet", Candidate)
         rejected = tables.read(run.store, "rejected/candidates-*.parquet", Rejected)
         return Answers(rows, rejected, _lengths(rows), usage=entry.usage, basis=("answers: read from the finished stage",))
     if isinstance(recipe.candidates, ModelCandidates):
-        return _written(run, uses, recipe.candidates, prompts, encoder)
+        return _written(run, uses, tasks(recipe.candidates, prompts, rounds), encoder)
     rows, rejected = imported(run.resolved, prompts, repeated, encoder)
     return Answers(rows, rejected, _lengths(rows), basis=("answers: read from the recipe's file",))
 
@@ -82,9 +88,10 @@ class _Model:
         return sum(length(request) for request, _ in metered) / counted if counted else self.rate.characters_per_token
 
 
-def _written(run: Run, uses: freshness.Materials, settings: ModelCandidates, prompts: pl.DataFrame, encoder: Encoder | None) -> Answers:
+def _written(run: Run, uses: freshness.Materials, plan: list[Task], encoder: Encoder | None) -> Answers:
     recipe = run.resolved.recipe
-    plan = tasks(settings, prompts)
+    assert isinstance(recipe.candidates, ModelCandidates)
+    settings = recipe.candidates
     requests = {name: requests_for(recipe, name, plan) for name in settings.models}
     models: dict[str, _Model] = {}
     asked_as: dict[tuple[str, str], str] = {}  # two names may be one model, which is not asked twice
