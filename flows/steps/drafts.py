@@ -136,9 +136,10 @@ class Drafting:
             for row, kept, gone in self._round(asked, number) if open_ else ():
                 rounds[row.prompt_id].append(row)
                 answered[row.prompt_id, number], refused[row.prompt_id, number] = kept, gone
-            open_ = [name for name in open_ if (mine := rounds[name]) and mine[-1].action == "regenerated"]
+            # A prompt of which a model that is not served now has yet to speak waits for the next job.
+            open_ = [name for name in open_ if (name, number) in answered and rounds[name][-1].action == "regenerated"]
         for mine in rounds.values():
-            if mine:  # else a model that is not served now has yet to speak
+            if mine:
                 best = min(mine, key=lambda row: (settings.off(row.disagreement), row.round))
                 self._settle(mine, best, answered, refused)
         refusals = sum(map(len, self.rejected)) + len(self.listed)
@@ -237,6 +238,8 @@ def found(
 
 def disagreement_of(read: Sequence[tuple[str, str, float]]) -> float | None:
     """Mean disagreement of every two readers from (pair, reader, margin), to 4 digits; None if no two have a label of the same pair."""
+    if not read:
+        return None
     rows, columns = (
         {name: place for place, name in enumerate(dict.fromkeys(names))} for names in ((w for _, w, _ in read), (p for p, *_ in read))
     )
