@@ -8,6 +8,7 @@ One society per seed. Everybody is asked about every comparison, once without th
 readers       share of prompts outside the bounds by the people who chose the round: after the choice it is too good by selection
 others        the same prompts by as many people of the training split whom the choice never heard
 disagreement  of others, mean over prompts      accuracy  share of labels that agree with the planted taste, before any check
+one for all   the same, had everybody the label of the planted majority: what is above it is personal
 contested     comparisons with at least 30 % of everybody on the smaller side, mean       calls  judge and writer together
 
 ± is half a 95 % interval of the mean over seeds (Student); `change` is paired by seed.
@@ -35,7 +36,7 @@ PRESETS = ("fspo-like", "personalllm-like")
 BOUNDS: dict[str, dict[str, float]] = {"0.2 to 1": {"low": 0.2}, "0.35 to 1": {"low": 0.35}, "0.2 to 0.5": {"low": 0.2, "high": 0.5}}
 STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}  # 97.5 % quantile by seeds
 READERS, PAIRS, ROUNDS = 12, 3, 2
-FIGURES = ("readers", "others", "disagreement", "accuracy", "contested", "calls")
+FIGURES = ("readers", "others", "disagreement", "accuracy", "one for all", "contested", "calls")
 
 
 def recipe(preset: str, seed: int, people: int, prompts: int) -> dict[str, Any]:
@@ -67,12 +68,14 @@ def figures(run: Run, people: int, bounds: dict[str, float]) -> dict[str, float]
         read = part.filter(pl.col("persona_id").is_in(some)).select("comparison_id", "persona_id", "margin").rows()
         found.append(disagreement_of(read))
     data = load(run.store)
+    right, shared = accuracy(run, labels, personas, people)
     usage = [entry.usage for name in ("drafts", "judgements") if (entry := stages.entry(run.store, name))]
     return {
         "readers": outside(stays["disagreement"].to_list(), bounds),
         "others": outside(found, bounds),
         "disagreement": float(np.mean([value for value in found if value is not None])),
-        "accuracy": accuracy(run, labels, personas, people),
+        "accuracy": right,
+        "one for all": shared,
         "contested": population.contested(population.votes(data), 0.3).value,
         # What was read of the answers that stay is asked of the same people again, and found in the journal.
         "calls": float(sum(used.calls for part in usage for used in part.values()) - 2 * stays["margins"].list.len().sum()),
@@ -85,8 +88,8 @@ def outside(found: Sequence[float | None], bounds: dict[str, float]) -> float:
     return float(np.mean([value is None or not low <= value <= high for value in found]))
 
 
-def accuracy(run: Run, labels: pl.DataFrame, personas: pl.DataFrame, people: int) -> float:
-    """Share of labels that agree with what the person was planted to like; a margin of 0 is half right."""
+def accuracy(run: Run, labels: pl.DataFrame, personas: pl.DataFrame, people: int) -> tuple[float, float]:
+    """Share of labels that agree with what the person was planted to like, and of those of a majority; 0 is half right."""
     made = run.resolved.recipe
     (source,) = made.personas
     society = plant(getattr(source, "preset", ""), people, made.seed, stated=getattr(source, "stated", 0.7))
@@ -95,11 +98,11 @@ def accuracy(run: Run, labels: pl.DataFrame, personas: pl.DataFrame, people: int
     row = {description: place for place, description in enumerate(society.descriptions)}
     person = {name: row[text] for name, text in personas.select("persona_id", "description").iter_rows()}
     column = {name: place for place, name in enumerate(answers["candidate_id"])}
-    right = [
-        0.5 if margin == 0 else float((margin > 0) == (values[person[who], column[a]] > values[person[who], column[b]]))
-        for who, a, b, margin in labels.select("persona_id", "candidate_a", "candidate_b", "margin").iter_rows()
-    ]
-    return float(np.mean(right))
+    rows = labels.select("persona_id", "candidate_a", "candidate_b", "margin").rows()
+    liked = np.array([np.sign(values[person[who], column[a]] - values[person[who], column[b]]) for who, a, b, _ in rows])
+    most = np.sign([np.sign(values[:, column[a]] - values[:, column[b]]).sum() for _, a, b, _ in rows])
+    said = np.sign([margin for *_, margin in rows])
+    return float((said * liked).mean() + 1) / 2, float((most * liked).mean() + 1) / 2
 
 
 def mean(values: Sequence[float], digits: int = 3) -> str:
