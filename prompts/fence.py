@@ -13,6 +13,7 @@ as such wherever they stand, delimiters or not; in a fenced text they are broken
 
 import hashlib
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 
 _OPEN = re.compile(r"<([a-z][a-z-]*?-[0-9a-f]{12})>\n")
@@ -36,6 +37,11 @@ def fence(text: str | None, name: str) -> str:
 def without_marks(text: str) -> str:
     """The text with a space inside whatever a tokenizer would take for the beginning or the end of a turn."""
     return _MARKS.sub(" ", text) if "<" in text or "[" in text else text
+
+
+def marks_in(text: str) -> Iterator[str]:
+    """Each of them, with a little of what follows it."""
+    return (text[found.start() - 1 : found.start() + 20] for found in _MARKS.finditer(text))
 
 
 def digits_of(text: str, size: int = 6) -> str:

@@ -26,6 +26,7 @@ from prefloom.flows.diversity.grid import on_grid
 from prefloom.flows.engines import open_engine
 from prefloom.flows.engines.asking import Meter, Session, Unserved, asking
 from prefloom.flows.engines.protocol import Reply, Request
+from prefloom.flows.steps.addressing import addresses_the_judge
 from prefloom.flows.steps.selection import Encoder, apart, encoder_of
 from prefloom.flows.steps.texts import Sieve, is_refusal, latin_share
 from prefloom.prompts import expect_inputs
@@ -290,6 +291,8 @@ def _fault(answer: Candidate, checks: CandidateChecks) -> tuple[str, str] | None
         return "truncated", "the model was cut off"
     if checks.refused and is_refusal(answer.text):
         return "refused", answer.text[:120]
+    if checks.instructions and (said := addresses_the_judge(answer.text)):
+        return "addresses_the_judge", said
     if (share := latin_share(answer.text)) < checks.min_latin_share:
         return "wrong_language", f"{share:.0%} of its letters are Latin"
     return None
