@@ -14,6 +14,7 @@ from prefloom.flows.dataset.invariants_agreement import drafts as sound
 from prefloom.flows.dataset.run import Run
 from prefloom.flows.dataset.shards import ShardJob
 from prefloom.flows.dataset.validate import RECORDS, validate
+from prefloom.flows.report.page import render
 from prefloom.flows.steps import freshness
 from prefloom.flows.steps.drafts import disagreement_of, draft_answers
 from prefloom.flows.steps.forecast import forecast
@@ -193,3 +194,9 @@ def test_nobody_to_disagree(tmp_path: Path) -> None:
 def test_a_round_is_as_far_off_as_its_nearest_bound() -> None:
     bounds = Agreement(low=0.2, high=0.5)
     assert [bounds.off(value) for value in (0.1, 0.2, 0.5, 0.54, None)] == [0.1, 0.0, 0.0, 0.04, 2.0]
+
+
+def test_the_report_shows_the_rounds(run: Run) -> None:
+    page = render(run.store)
+    assert "Bounds on disagreement" in page
+    assert f"{table(run, 'drafts').filter('stays').height} prompts are still outside" in page
