@@ -35,6 +35,7 @@ from prefloom.flows.steps import freshness
 from prefloom.flows.steps.candidates import generate_candidates, import_candidates
 from prefloom.flows.steps.comparisons import choose_comparisons
 from prefloom.flows.steps.controls import read_controls
+from prefloom.flows.steps.drafts import draft_answers
 from prefloom.flows.steps.embeddings import embed_texts
 from prefloom.flows.steps.exports import export_preferences
 from prefloom.flows.steps.judgements import LETTERS, judge_comparisons
@@ -96,6 +97,8 @@ def _stages(build: "Build") -> None:
     keep_truth(build.run)
     build.stage("personas", sample_personas)
     build.stage("prompts", collect_prompts, whole=True)
+    if build.run.resolved.recipe.agreement:
+        build.stage("drafts", draft_answers)
     if build.run.resolved.recipe.candidates.source == "file":
         build.stage("candidates", import_candidates, whole=True)
     else:
@@ -185,7 +188,7 @@ class Build:
         recipe, reports = self.run.resolved.recipe, []
         models = stage.models(recipe)
         in_turn = len(models) > 1 and any((server := recipe.servers.get(name)) and server.vllm for name in models)
-        for name in models:
+        for name in models * (stage.passes(recipe) if in_turn else 1):
             if isinstance(recipe.models[name], EndpointModel) and name not in self.introduced:
                 self._introduce(name)
             if in_turn:

@@ -58,6 +58,11 @@ class CandidateChecks(Section):
 
     refused: bool = Field(default=True, description="Reject answers that decline")
     truncated: bool = Field(default=True, description="Reject answers that were cut off")
+    instructions: bool = Field(
+        default=False,
+        exclude_if=lambda wanted: not wanted,
+        description="Reject answers that tell whoever judges them what to say (English)",
+    )
     min_latin_share: Share = Field(default=0.5, description="Letters in Latin script; 0 admits every language")
     markdown: bool = Field(
         default=True, exclude_if=lambda admitted: admitted, description="Admit Markdown; false rejects headings, lists, tables, bold, code"

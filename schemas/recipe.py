@@ -16,6 +16,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from prefloom.schemas.agreement import Agreement
 from prefloom.schemas.checks import Checks, Comparisons, Judgements
 from prefloom.schemas.controls import Controls, SignalLimits
 from prefloom.schemas.diversity import Diversity, Pilot
@@ -66,7 +67,7 @@ REPLACED: dict[str, str] = {
 FILES = ("path", "calibration")  # keys of input files
 _ABSENT = object()
 # Sections whose absence leaves the fingerprint as it was before there were any.
-OPTIONAL = ("embeddings", "diversity", "pilot", "rewards", "refinement", "controls")
+OPTIONAL = ("embeddings", "diversity", "pilot", "agreement", "rewards", "refinement", "controls")
 # Keys below these are the user's own words: a model may be called `path`.
 OPAQUE = ("models", "values", "fields", "target", "traits", "tastes", "by_trait", "weights", "types", "shares")
 
@@ -166,6 +167,7 @@ class Recipe(Section):
     candidates: Annotated[ModelCandidates | FileCandidates, Field(discriminator="source", description="Where the answers come from")]
     embeddings: Embedder | None = Field(default=None, description="What turns the texts of the dataset into vectors; null makes none")
     diversity: Diversity | None = Field(default=None, description="Near-duplicates out, the most different kept; null does neither")
+    agreement: Agreement | None = Field(default=None, description="How much people disagree about a prompt's answers; null asks nobody")
     pilot: Pilot | None = Field(default=None, description="A look at answers and pairs before everybody is asked; null: pairs by chance")
     rewards: dict[str, Reward] | None = Field(
         default=None, min_length=1, description="Your name for a reward -> what scores answers; null scores none"
@@ -214,6 +216,18 @@ class Recipe(Section):
             raise ValueError("refinement needs comparisons that a persona does not label: let per_persona_prompt be less than per_prompt")
         if self.refinement and self.refinement.source == "planted" and any(one.source != "society" for one in self.personas):
             raise ValueError("refinement.source planted asks the people themselves, and only those of `source: society` can be asked")
+        return self
+
+    @model_validator(mode="after")
+    def _answers_can_be_made_anew(self) -> Self:
+        if self.agreement and self.candidates.source == "file":
+            raise ValueError("agreement asks for other answers where people agree too much, and candidates.source: file has no others")
+        if self.agreement and self.agreement.rounds and getattr(self.candidates, "temperature", None) == 0:
+            raise ValueError("agreement.rounds asks again for other answers, and candidates.temperature 0 gives the same; set rounds: 0")
+        if self.agreement and (getattr(self.candidates, "steer", None) or not isinstance(getattr(self.candidates, "views", []), list)):
+            raise ValueError("agreement makes answers anew in views that the recipe lists, and neither for a persona nor in asked views")
+        if self.agreement and not self.asks:
+            raise ValueError("agreement asks people before everybody is asked, and here nobody is asked: all decide by weights")
         return self
 
     @model_validator(mode="after")

@@ -17,6 +17,7 @@ from prefloom.flows.steps import freshness
 from prefloom.flows.steps.candidates import generate_candidates, import_candidates
 from prefloom.flows.steps.comparisons import choose_comparisons
 from prefloom.flows.steps.controls import read_controls
+from prefloom.flows.steps.drafts import draft_answers
 from prefloom.flows.steps.embeddings import embed_texts
 from prefloom.flows.steps.exports import export_preferences
 from prefloom.flows.steps.judgements import judge_comparisons
@@ -33,6 +34,7 @@ Step = Callable[[ShardJob], ShardReport]
 STEPS: dict[str, Step] = {
     "personas": sample_personas,
     "prompts": collect_prompts,
+    "drafts": draft_answers,
     "candidates": generate_candidates,
     "embeddings": embed_texts,
     "scores": score_candidates,

@@ -44,7 +44,8 @@ def pilot(data: dict[str, pl.DataFrame], recipe: Recipe) -> Check:
     if not check.problems:
         _follow(check, rows)
         if recipe.refinement is None:  # with it, judgements read other descriptions
-            _reread(check, rows, data["judgements"], portable(recipe.judgements.templates[0]))
+            single = rows.select("comparison_id", pl.col("persona_ids").alias("persona_id"), "margins").explode("persona_id", "margins")
+            reread(check, single, data["judgements"], portable(recipe.judgements.templates[0]), "the pilot")
     check.expect((rows["gap"].is_null() != recipe.pilot.rates).all(), "gaps are there that were not asked for, or are not that were")
     check.expect(_as_far(rows, data["embeddings"]), "a distance is not that of the vectors")
     return check
@@ -64,14 +65,13 @@ def _follow(check: Check, rows: pl.DataFrame) -> None:
         check.refuse(rows.with_columns(away.alias("away")).drop_nulls(name), {f"pairs have a {name} that does not follow": pl.col("away")})
 
 
-def _reread(check: Check, rows: pl.DataFrame, judgements: pl.DataFrame, template: str) -> None:
-    """Where the same reading stands in both tables, it says the same."""
-    read = rows.select("comparison_id", pl.col("persona_ids").alias("persona_id"), "margins").explode("persona_id", "margins")
+def reread(check: Check, read: pl.DataFrame, judgements: pl.DataFrame, template: str, where: str) -> None:
+    """Where the same reading stands in both tables, it says the same. `read` has comparison_id, persona_id and margins."""
     again = judgements.filter((pl.col("template") == template) & (pl.col("repeat") == 0))
     margins = again.group_by("comparison_id", "persona_id").agg((in_order_ab().mean()).alias("margin"), pl.len().alias("orders"))
     both = read.drop_nulls().join(margins.filter(pl.col("orders") == 2), on=["comparison_id", "persona_id"])
     check.refuse(
-        both, {"readings of the pilot differ from the same ones in judgements": (pl.col("margins") - pl.col("margin")).abs() > 1e-3}
+        both, {f"readings of {where} differ from the same ones in judgements": (pl.col("margins") - pl.col("margin")).abs() > 1e-3}
     )
 
 

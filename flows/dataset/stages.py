@@ -72,6 +72,14 @@ def _steering(recipe: Recipe) -> list[str]:
     return ["personas"] if isinstance(recipe.candidates, ModelCandidates) and recipe.candidates.steer else []
 
 
+def _draft_models(recipe: Recipe) -> list[str]:
+    return [*dict.fromkeys([*askable(recipe.candidates), recipe.judgements.model])] if recipe.agreement else []
+
+
+def _draft_templates(recipe: Recipe) -> list[str]:
+    return [*_candidate_templates(recipe), *recipe.judgements.templates[:1]] if recipe.agreement else []
+
+
 def _selected(table: str, recipe: Recipe) -> list[str]:
     return [EMBEDDER] if recipe.diversity and getattr(recipe.diversity, table) else []
 
@@ -155,6 +163,8 @@ class Stage:
     in_turn: Callable[[Recipe], list[str]] = _nothing  # what answers from this process's memory, and is asked one after the other
     journals: Callable[[Recipe], list[str]] = _nothing  # those of them whose answers it journals
 
+    passes: Callable[[Recipe], int] = lambda _: 1  # times that each of several models which share a GPU is asked: once in every round
+
     def parents_in(self, recipe: Recipe) -> list[str]:
         """Those of its parents that the recipe has."""
         return [name for name in (*self.parents, *self.also(recipe)) if BY_NAME[name].wanted(recipe)]
@@ -192,10 +202,22 @@ STAGES: tuple[Stage, ...] = (
         beside=lambda recipe: _selected("prompts", recipe),
     ),
     Stage(
+        "drafts",
+        1,
+        "item",  # an answer of some round, or a reading
+        ("personas", "prompts"),
+        ("seed", "candidates", "checks.candidates", "diversity.candidates", "agreement"),
+        templates=_draft_templates,
+        models=_draft_models,
+        wanted=lambda recipe: recipe.agreement is not None,
+        beside=lambda recipe: _selected("candidates", recipe),
+        passes=lambda recipe: 1 + recipe.agreement.rounds if recipe.agreement else 1,
+    ),
+    Stage(
         "candidates",
         4,
         "answer",
-        ("prompts",),
+        ("prompts", "drafts"),
         ("seed", "candidates", "checks.candidates", "diversity.candidates"),
         templates=_candidate_templates,
         models=lambda recipe: askable(recipe.candidates),

@@ -13,6 +13,7 @@ import pyarrow as pa
 from prefloom.flows.dataset import invariants_controls as controlled
 from prefloom.flows.dataset import manifest, shards, stages, tables
 from prefloom.flows.dataset.invariants import READING, Check, exports, judgements, labels, preferences, vectors
+from prefloom.flows.dataset.invariants_agreement import drafts
 from prefloom.flows.dataset.invariants_diversity import diversity
 from prefloom.flows.dataset.invariants_pilot import chosen, pilot
 from prefloom.flows.dataset.invariants_reading import adaptive, readings
@@ -21,6 +22,7 @@ from prefloom.flows.dataset.invariants_sources import answers_due, readers_due, 
 from prefloom.flows.dataset.invariants_sureness import structure, sureness
 from prefloom.flows.dataset.invariants_users import scores, users
 from prefloom.flows.dataset.store import Store
+from prefloom.schemas.agreement import Draft
 from prefloom.schemas.candidate import Candidate
 from prefloom.schemas.comparison import Comparison
 from prefloom.schemas.controls import Control
@@ -42,6 +44,7 @@ from prefloom.schemas.texts import short
 RECORDS: dict[str, type[Record]] = {
     "personas": Persona,
     "prompts": Prompt,
+    "drafts": Draft,
     "candidates": Candidate,
     "embeddings": Embedding,
     "scores": Score,
@@ -77,6 +80,7 @@ def validate(store: Store) -> list[Check]:
         _links(data),
         _accounting(store, data, found, recipe),
         _splits(data, recipe),
+        *([drafts(data, recipe)] if recipe.agreement else []),
         *placed,
         *([scores(data, recipe), users(data, recipe)] if recipe.rewards else []),
         *([pilot(data, recipe)] if recipe.pilot and sound else []),
@@ -216,6 +220,11 @@ def _accounting(store: Store, data: dict[str, pl.DataFrame], found: Manifest, re
         considered["pilot"] = data["candidates"].height + 2 * meetings + 2 * readers_due(data, recipe.pilot.personas)
     if recipe.refinement:
         considered["refinements"] = rounds(data, recipe.refinement)
+    if recipe.agreement:
+        people = min(recipe.agreement.readers, int((data["personas"]["split"] == "train").sum()))
+        sizes = data["drafts"]["candidate_ids"].list.len().to_list()
+        read = sum(min(recipe.agreement.pairs, n * (n - 1) // 2) for n in sizes)
+        considered["drafts"] = int(data["drafts"]["answers"].sum()) + 2 * people * read
     if isinstance(source := recipe.candidates, ModelCandidates):
         considered["candidates"] = answers_due(data, source)
     for name, entry in found.stages.items():
@@ -223,7 +232,11 @@ def _accounting(store: Store, data: dict[str, pl.DataFrame], found: Manifest, re
         expected = considered.get(name, entry.considered)
         check.expect(entry.considered == expected, f"{name}: {entry.considered} considered, {expected} by the tables before it")
         refused = data["rejected"].filter(pl.col("stage") == name).height
-        otherwise = {"comparisons": data["comparisons"]["prompt_id"].n_unique(), "pilot": entry.considered - refused}
+        otherwise = {
+            "comparisons": data["comparisons"]["prompt_id"].n_unique(),
+            "pilot": entry.considered - refused,
+            "drafts": entry.considered - refused,
+        }
         kept = otherwise.get(name, data[name].height if name in data else entry.kept)
         check.expect(entry.kept == kept, f"{name}: {entry.kept} kept by the manifest, {kept} in the files")
         parts = [report for file in entry.files if (report := shards.accounting(tables.metadata(store, file.path)))]

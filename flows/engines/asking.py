@@ -25,6 +25,7 @@ from prefloom.schemas.usage import Usage, Usages
 
 _REPLY = TypeAdapter(Reply)
 REMEMBERED = 16_384  # replies of earlier scopes that a session keeps
+NO_REPLY = Reply(error="the engine gave no reply")
 STOPPING = threading.Event()  # set when the build is interrupted: what was answered is journaled, nothing more is asked
 
 
@@ -82,7 +83,7 @@ class Session:
         self.changed()
         if missing:
             self._answer([(key, scopes[index], requests[index]) for key, index in missing.items()])
-        return [self._recent[scope].get(key) or Reply(error="the engine gave no reply") for key, scope in zip(keys, scopes, strict=True)]
+        return [self._recent[scope].get(key) or NO_REPLY for key, scope in zip(keys, scopes, strict=True)]
 
     def _turn_to(self, scopes: dict[str, None]) -> None:
         """Remember these scopes, and as many of the others as there is room for."""
@@ -162,6 +163,19 @@ def asking(engine: Engine, run: Run, scopes: Sequence[str]) -> Iterator[Session]
         session.close()
 
 
+class Unserved:
+    """A model that cannot be asked now: others have the GPU. What it has said before is in the journal."""
+
+    free, in_flight = True, 0
+
+    def __init__(self, engine: Engine) -> None:
+        self.identity, self.votes = engine.identity, engine.votes
+
+    def answer(self, requests: Sequence[Request], stop: Callable[[], bool]) -> Iterator[list[tuple[int, Reply]]]:  # noqa: ARG002 - an Engine
+        """Nothing."""
+        return iter(())
+
+
 class Sessions:
     """The sessions of one shard by the models' names in the recipe. Two names may be one model, which is not asked twice."""
 
@@ -173,9 +187,15 @@ class Sessions:
         """The session with the model of this name; the first that asks for it opens it."""
         engine = open_engine(self._job.run, name)
         if engine.identity not in self._open:
-            session = self._stack.enter_context(asking(engine, self._job.run, self._scopes))
-            self._open[engine.identity] = self._meter.follow(name, session)
+            asked = self.asks(name)
+            session = self._stack.enter_context(asking(engine if asked else Unserved(engine), self._job.run, self._scopes))
+            self._open[engine.identity] = self._meter.follow(name, session) if asked else session
         return self._open[engine.identity]
+
+    def asks(self, name: str) -> bool:
+        """Whether a model can be asked, and not only looked up in the journal: not in a job for another one."""
+        run, only = self._job.run, self._job.only
+        return only is None or open_engine(run, name).identity == open_engine(run, only).identity
 
 
 class Meter:

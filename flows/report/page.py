@@ -17,7 +17,7 @@ from prefloom.flows.dataset import executions, manifest, population, statistics
 from prefloom.flows.dataset.completed import outcome
 from prefloom.flows.dataset.run import RECIPE, Run
 from prefloom.flows.dataset.store import Store
-from prefloom.flows.report import audit, diversity, gallery, sections, signal
+from prefloom.flows.report import agreement, audit, diversity, gallery, sections, signal
 from prefloom.flows.report.samples import choose
 from prefloom.schemas.recipe import Price
 from prefloom.schemas.texts import short, visible
@@ -39,7 +39,7 @@ def render(store: Store) -> str:
     found = manifest.load(store)
     data, log = statistics.load(store), executions.read(store)
     votes = population.votes(data)
-    agreement = population.matrix(votes)
+    recipe, matrix = manifest.recipe_of(store, found), population.matrix(votes)
     folder, words = files("prefloom.flows.report"), environment()
     template = words.from_string((folder / "page.html").read_text(encoding="utf-8"))
     return template.render(
@@ -48,12 +48,13 @@ def render(store: Store) -> str:
         fingerprint=found.fingerprint,
         counts=sections.counts(found, data, votes),
         funnel=sections.funnel(found),
-        margins=sections.margins(data, manifest.recipe_of(store, found)),
+        margins=sections.margins(data, recipe),
         orders=sections.orders(data),
-        people=sections.people(data, votes, agreement),
+        people=sections.people(data, votes, matrix),
         signal=signal.section(store, words),
         refinement=outcome(store),
-        answers=sections.answers(data, agreement),
+        bounds=agreement.section(store, data, recipe, matrix, words),
+        answers=sections.answers(data, matrix),
         written=gallery.written(data),
         properties=gallery.properties(data),
         diversity=diversity.section(store, data, found, words),

@@ -14,10 +14,11 @@ one, and of two that repeat each other the first stays: other models and other v
 import itertools
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -25,12 +26,14 @@ from prefloom.flows.dataset import inputs, tables
 from prefloom.flows.dataset.coverage import LEFT_OUT
 from prefloom.flows.dataset.shards import ShardJob, ShardReport
 from prefloom.flows.diversity.grid import on_grid
-from prefloom.flows.engines.asking import Meter, Sessions
+from prefloom.flows.engines.asking import Meter, Session, Sessions
 from prefloom.flows.engines.protocol import Reply, Request
+from prefloom.flows.steps.addressing import addresses_the_judge
 from prefloom.flows.steps.selection import Encoder, apart, encoder_of
 from prefloom.flows.steps.steering import NOBODY, Reader, Readers, ask_views, asked_views, steered
 from prefloom.flows.steps.texts import Sieve, is_refusal, latin_share, markdown_in
 from prefloom.prompts import PromptTemplate, expect_inputs
+from prefloom.schemas.agreement import Draft
 from prefloom.schemas.candidate import Candidate, candidate_id
 from prefloom.schemas.checks import CandidateChecks
 from prefloom.schemas.errors import InputError
@@ -46,6 +49,9 @@ from prefloom.schemas.texts import is_blank
 
 Views = Mapping[str, Sequence[str]]  # prompt_id -> the views that a model lists for it
 
+_NONE: Mapping[str, Any] = MappingProxyType({})
+ROUND = 1000  # seeds from one round of answers to the next: a view has at most as many samples
+
 
 def generate_candidates(job: ShardJob) -> ShardReport:
     """Ask every model for the prompts of this shard; a job for one model `only` journals its answers and writes nothing."""
@@ -57,21 +63,18 @@ def generate_candidates(job: ShardJob) -> ShardReport:
     prompts = tables.read(job.run.store, job.part("prompts"), Prompt)
     ids = prompts["prompt_id"].to_list()
     readers = _readers(job, prompts)
-    meter = Meter(job, planned=_planned(settings, readers, ids, [job.only] if job.only else settings.models))
+    models = [name for name in settings.models if job.only in (None, name)]
+    meter = Meter(job, planned=_planned(settings, readers, ids, models))
     views: Views = {}
     missing: list[Rejected] = []
-    answers: list[tuple[Candidate, Reply]] = []
     with ExitStack() as stack:
         sessions = Sessions(job, meter, ids, stack)
         if wanted := asked_views(recipe):
             again = job.retry_failed and job.only in (None, wanted.model)
             views, missing = ask_views(recipe, prompts, sessions.of(wanted.model), again)
-        plan = tasks(settings, prompts, views, readers)
-        for name in settings.models:
-            if job.only in (None, name):
-                requests = requests_for(recipe, name, plan)
-                replies = sessions.of(name).ask(requests, [row.prompt_id for row in plan], _failed if job.retry_failed else None)
-                answers += [(candidate(name, row, ask, reply), reply) for row, ask, reply in zip(plan, requests, replies, strict=True)]
+        plan = tasks(settings, prompts, views, readers, rounds_that_stay(job) if recipe.agreement else {})
+        # What `drafts` asked again and did not get is not asked once more: nobody would have read it.
+        answers = ask_models(recipe, models, plan, sessions.of, lambda _: job.retry_failed and not recipe.agreement)
     if job.only:
         return meter.billed(ShardReport(0, 0, {}))
     kept, rejected = sift(answers, recipe, encoder_of(job, quiet=True))
@@ -92,25 +95,51 @@ def _planned(settings: ModelCandidates, readers: Readers, ids: list[str], models
     """Calls for these prompts by these models, if every view is there."""
     asked, views = (1, settings.views.count) if isinstance(settings.views, AskedViews) else (0, len(settings.views))
     people = sum(len(readers.get(prompt_id, [NOBODY])) for prompt_id in ids)
-    answering = [name for name in models if name in settings.models]
-    return asked * len(ids) + people * views * settings.samples * len(answering)
+    return asked * len(ids) + people * views * settings.samples * len(models)
+
+
+Answers = list[tuple[Candidate, Reply]]
+
+
+def ask_models(
+    recipe: Recipe, models: Sequence[str], plan: list["Task"], session: Callable[[str], Session], again: Callable[[str], bool]
+) -> Answers:
+    """What every model answers to the plan, model by model; failures of one for which `again` holds are asked once more."""
+    answers: Answers = []
+    for name in models:
+        requests = requests_for(recipe, name, plan)
+        replies = session(name).ask(requests, [row.prompt_id for row in plan], _failed if again(name) else None)
+        answers += [(candidate(name, row, ask, reply), reply) for row, ask, reply in zip(plan, requests, replies, strict=True)]
+    return answers
+
+
+def rounds_that_stay(job: ShardJob) -> dict[str, int]:
+    """Prompt -> the round of its answers that `drafts` settled on. Its calls are in the journal."""
+    rounds = tables.read(job.run.store, job.part("drafts"), Draft, ["prompt_id", "round", "stays"])
+    return dict(rounds.filter("stays").select("prompt_id", "round").iter_rows())
 
 
 class Task(NamedTuple):
-    """What every model is asked: one prompt in one view, for one person or nobody in particular, for the n-th time."""
+    """What every model is asked: one prompt in one view, for one person or nobody in particular, for the n-th time.
+
+    In another round it is asked with other seeds.
+    """
 
     prompt_id: str
     text: str
     view: str | None
     sample: int
     reader: Reader
+    round: int = 0
 
 
-def tasks(settings: ModelCandidates, prompts: pl.DataFrame, views: Views, readers: Readers) -> list[Task]:
-    """The tasks of all prompts, in their order. `views` and `readers` by prompt, empty where the recipe asks for none."""
+def tasks(
+    settings: ModelCandidates, prompts: pl.DataFrame, views: Views = _NONE, readers: Readers = _NONE, rounds: Mapping[str, int] = _NONE
+) -> list[Task]:
+    """The tasks of all prompts, in their order. `views`, `readers` and `rounds` by prompt, empty where the recipe asks for none."""
     listed = [] if isinstance(settings.views, AskedViews) else settings.views
     return [
-        Task(prompt_id, text, view, sample, reader)
+        Task(prompt_id, text, view, sample, reader, rounds.get(prompt_id, 0))
         for prompt_id, text in prompts.select("prompt_id", "text").iter_rows()
         for view in views.get(prompt_id, listed)
         for reader in readers.get(prompt_id, [NOBODY])
@@ -129,7 +158,7 @@ def requests_for(recipe: Recipe, name: str, plan: list[Task]) -> list[Request]:
             template.render(prompt=task.text, view=task.view, **({"persona": task.reader.description} if settings.steer else {})),
             settings.max_tokens,
             temperature,
-            recipe.seed + task.sample,
+            recipe.seed + ROUND * task.round + task.sample,
             sampling=sampling,
             group=task.prompt_id,
         )
@@ -289,6 +318,8 @@ def _fault(answer: Candidate, checks: CandidateChecks) -> tuple[str, str] | None
         return "too_long", f"{words} words, at most {checks.max_words}"
     if checks.min_words is not None and words < checks.min_words and not is_blank(answer.text):
         return "too_short", f"{words} words, at least {checks.min_words}"
+    if checks.instructions and (said := addresses_the_judge(answer.text)):
+        return "addresses_the_judge", said
     if (share := latin_share(answer.text)) < checks.min_latin_share:
         return "wrong_language", f"{share:.0%} of its letters are Latin"
     return None

@@ -25,6 +25,7 @@ from prefloom.flows.steps.forecast_answers import Answers, expected_answers
 from prefloom.flows.steps.forecast_asked import Foreseen
 from prefloom.flows.steps.forecast_bytes import Size, journal_bytes, per_character, rejected_bytes, sized, table_bytes
 from prefloom.flows.steps.forecast_controls import expected_controls
+from prefloom.flows.steps.forecast_drafts import expected_drafts, rounds_known
 from prefloom.flows.steps.forecast_pilot import Ahead, expected_pilot
 from prefloom.flows.steps.forecast_readings import Panel, Readings, expected_readings
 from prefloom.flows.steps.forecast_refinement import expected_refinement
@@ -106,7 +107,9 @@ def forecast(run: Run, uses: freshness.Materials) -> Forecast:
     writers = {name: Foreseen(run, uses, name) for name in stages.BY_NAME["prompts"].models(recipe)}
     prompts, repeated = prompts_of(run.resolved, peek(run, "prompts", assumed), writers)
     written = any(writer.unknown for writer in writers.values())
-    answers = expected_answers(run, uses, prompts, repeated, peek(run, "candidates", assumed), personas)
+    first = expected_answers(run, uses, prompts, repeated, peek(run, "candidates", assumed), personas, rounds_known(run, uses))
+    drafted = expected_drafts(run, uses, personas, prompts, first)
+    answers = drafted.before(first)
     ahead = expected_pilot(run, uses, personas, prompts, answers)
     comparisons, few = choose(recipe, personas, prompts, answers.rows, prompts["prompt_id"].to_list(), ahead.rows)
     panel = Panel(personas, prompts, comparisons)
@@ -121,34 +124,32 @@ def forecast(run: Run, uses: freshness.Materials) -> Forecast:
     pace = {name: writer.pace for name, writer in writers.items() if writer.pace}
     tried = pace | answers.pace | ({judge: readings.pace} if readings.pace else {})
     controls = expected_controls(run, uses, panel, answers)
-    sizes = _early(panel, answers, ahead, (unfit, repeated, few), recipe) | scores.sizes
-    sizes |= ({"refinements": Size(refining.rows, refining.bytes)} if recipe.refinement else {}) | sized(drawn, answers)
-    sizes |= {"controls": Size(controls.rows, controls.bytes)} if recipe.controls else {}
     shared = ahead.shared(comparisons) if ahead.rows is not None and recipe.refinement is None else 0  # of the same descriptions
     rest = _less(readings, shared) if shared else readings.left
-    asked = replace(drawn, readings=replace(readings, left=rest + ahead.left + refining.left + controls.left))
+    asked = replace(drawn, readings=replace(readings, left=rest + drafted.judge + ahead.left + refining.left + controls.left))
+    sizes = _early(panel, answers, ahead, (unfit, repeated, few), recipe) | scores.sizes | sized(drawn, answers)
+    sizes["drafts"] = Size(drafted.rows or 0, round(drafted.bytes))
+    sizes["refinements"], sizes["controls"] = Size(refining.rows, refining.bytes), Size(controls.rows, controls.bytes)
     calls: dict[str, tuple[Usages, Usages]] = {
+        "personas": ({name: w.usage for name, w in authors.items()}, {name: w.left for name, w in authors.items()}),
+        "prompts": ({name: w.usage for name, w in writers.items()}, {name: w.left for name, w in writers.items()}),
+        "drafts": (drafted.usage, drafted.left),
         "candidates": (answers.usage, answers.left),
         "scores": (scores.usage, scores.usage),
     }
-    if recipe.asks:
-        calls["judgements"] = ({judge: readings.usage}, {judge: rest})
-    if authors:
-        calls["personas"] = ({name: w.usage for name, w in authors.items()}, {name: w.left for name, w in authors.items()})
-    if writers:
-        calls["prompts"] = ({name: w.usage for name, w in writers.items()}, {name: w.left for name, w in writers.items()})
-    if recipe.controls:
-        calls["controls"] = ({judge: controls.usage}, {judge: controls.left})
     if ahead.usage.calls:
         calls["pilot"] = ({judge: ahead.usage}, {judge: ahead.left})
     if recipe.refinement:
         calls["refinements"] = ({stages.refiner(recipe): refining.usage}, {stages.refiner(recipe): refining.left})
-    guessed = {"refinements", "judgements", "controls", "labels", "preferences", "exports", *assumed} | (
-        set() if ahead.exact else {"pilot", "comparisons"}
-    )
+    if recipe.asks:
+        calls["judgements"] = ({judge: readings.usage}, {judge: rest})
+    if recipe.controls:
+        calls["controls"] = ({judge: controls.usage}, {judge: controls.left})
+    guessed = {"drafts", "refinements", "judgements", "controls", "labels", "preferences", "exports", *assumed}
+    guessed |= set() if ahead.exact else {"pilot", "comparisons"}
     guessed |= ({"prompts"} if written else set()) | ({"comparisons"} if recipe.conflict else set())
     guessed |= {"personas", "comparisons"} if any(author.unknown for author in authors.values()) else set()
-    if answers.unknown or answers.guessed or {"prompts", "candidates"} & guessed:
+    if answers.unknown or answers.guessed or drafted.rows is not None or {"prompts", "candidates"} & guessed:
         guessed |= {"candidates", "scores", "pilot", "comparisons"}
     if guessed & {"personas", "prompts", "candidates"}:
         guessed.add("embeddings")
@@ -158,7 +159,7 @@ def forecast(run: Run, uses: freshness.Materials) -> Forecast:
         dataset=str(run.folder),
         built=False,
         stages=tuple(real.get(stage.name, stage) for stage in expected),
-        journal=(journal, journal_bytes(asked, _with(answers, writers))),
+        journal=(journal, journal_bytes(asked, drafted.with_rounds(_with(answers, writers)))),
         rates=forecast_time.rates(recipe, tried),
         basis=(
             *_unprobed(run),
@@ -166,6 +167,7 @@ def forecast(run: Run, uses: freshness.Materials) -> Forecast:
             *(author.basis("personas") for author in authors.values()),
             *(writer.basis("prompts") for writer in writers.values()),
             *answers.basis,
+            *drafted.basis,
             *scores.basis,
             *readings.basis,
             *ahead.basis,

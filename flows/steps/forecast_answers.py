@@ -9,6 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import polars as pl
 
@@ -56,8 +57,12 @@ def expected_answers(
     repeated: pl.DataFrame,
     encoder: Encoder | None = None,
     personas: pl.DataFrame | None = None,
+    rounds: Mapping[str, int] = MappingProxyType({}),
 ) -> Answers:
-    """From rows of Prompt and of what was Rejected among them; of Persona where answers are steered. InputError as in the stage."""
+    """From rows of Prompt and of what was Rejected among them; of Persona where answers are steered; `rounds` as for `tasks`.
+
+    InputError as in the stage itself.
+    """
     recipe, stage = run.resolved.recipe, stages.BY_NAME["candidates"]
     if entry := freshness.fresh(run, stage, uses):
         rows = tables.read(run.store, "candidates/part-*.parquet", Candidate)
@@ -65,7 +70,7 @@ def expected_answers(
         return Answers(rows, rejected, _lengths(rows), usage=entry.usage, basis=("answers: read from the finished stage",))
     if isinstance(recipe.candidates, ModelCandidates):
         readers = steered(recipe, personas, prompts) if recipe.candidates.steer and personas is not None else {}
-        return _written(run, uses, recipe.candidates, prompts, encoder, readers)
+        return _written(run, uses, recipe.candidates, prompts, encoder, readers, rounds)
     rows, rejected = imported(run.resolved, prompts, repeated, encoder)
     return Answers(rows, rejected, _lengths(rows), basis=("answers: read from the recipe's file",))
 
@@ -99,11 +104,12 @@ def _written(
     prompts: pl.DataFrame,
     encoder: Encoder | None,
     readers: Readers,
+    rounds: Mapping[str, int],
 ) -> Answers:
     recipe = run.resolved.recipe
     lister = Foreseen(run, uses, wanted.model) if (wanted := asked_views(recipe)) else None
     views, missing = ask_views(recipe, prompts, lister) if lister else ({}, [])
-    plan = tasks(settings, prompts, views, readers)
+    plan = tasks(settings, prompts, views, readers, rounds)
     requests = {name: requests_for(recipe, name, plan) for name in settings.models}
     models: dict[str, _Model] = {}
     asked_as: dict[tuple[str, str], str] = {}  # two names may be one model, which is not asked twice

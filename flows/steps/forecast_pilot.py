@@ -67,7 +67,7 @@ def expected_pilot(run: Run, uses: freshness.Materials, personas: pl.DataFrame, 
         kept = sorted(mine[place] for place in order[: recipe.pilot.keep])
         readers = readers_of(recipe, own.get(str(prompt_id), train), str(prompt_id))
         pairs += sorted((pair_of(str(prompt_id), a, b, readers) for a, b in combinations(kept, 2)), key=lambda pair: pair.comparison_id)
-    usage, left = _calls(run, uses, personas, prompts, answers, meetings, pairs)
+    usage, left = calls_of(run, uses, personas, prompts, answers, meetings, pairs)
     rows = [
         PilotPair(
             **pair.model_dump(include={"comparison_id", "prompt_id", "first_id", "second_id", "persona_ids"}),
@@ -86,7 +86,7 @@ def expected_pilot(run: Run, uses: freshness.Materials, personas: pl.DataFrame, 
     return Ahead(tables.frame(PilotPair, rows), usage, left, not upper and not answers.unknown, (basis,))
 
 
-def _calls(
+def calls_of(
     run: Run,
     uses: freshness.Materials,
     personas: pl.DataFrame,

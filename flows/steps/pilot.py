@@ -156,7 +156,7 @@ def look(
         for prompt_id, answers in grouped.items()
         for one, other in circle(len(answers) if settings.rates else 0)
     ]
-    general = _both_orders([*readings_of(meetings, [GENERIC])], ask)
+    general = both_orders([*readings_of(meetings, [GENERIC])], ask)
     rejected: list[Rejected] = []
     quality: dict[str, float] = {}
     pairs: list[Comparison] = []
@@ -169,7 +169,7 @@ def look(
         readers = readers_of(recipe, (own or {}).get(prompt_id, train), prompt_id) if len(kept) > 1 else []
         of_prompt = [pair_of(prompt_id, one, other, readers) for one, other in combinations(kept, 2)]
         pairs += sorted(of_prompt, key=lambda pair: pair.comparison_id)
-    said = _both_orders([*readings_of(pairs, recipe.judgements.templates[:1])] if settings.personas else [], ask)
+    said = both_orders([*readings_of(pairs, recipe.judgements.templates[:1])] if settings.personas else [], ask)
     place = {answer.candidate_id: answer.place for answers in grouped.values() for answer in answers}
     rows: list[PilotPair] = []
     for _, group in groupby(pairs, key=lambda pair: pair.prompt_id):
@@ -198,7 +198,7 @@ def readers_of(recipe: Recipe, train: Sequence[str], prompt_id: str) -> list[str
     return sorted(train[place] for place in order[: recipe.pilot.personas])
 
 
-def _both_orders(plan: Sequence[Reading], ask: Ask) -> Said:
+def both_orders(plan: Sequence[Reading], ask: Ask) -> Said:
     """What was read in both orders."""
     shown: dict[tuple[str, str], dict[str, float]] = {}
     for (comparison, _, persona_id), read in zip(plan, ask(plan), strict=True):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefloom.prompts import expect_inputs, inline, load
-from prefloom.prompts.fence import fence, fenced
+from prefloom.prompts.fence import fence, fenced, without_marks
 from prefloom.schemas.errors import InputError
 
 SHIPPED = ["judge/pairwise", "candidate/answer", "persona/describe", "export/system"]
@@ -83,7 +83,7 @@ def test_inline_templates_are_strict() -> None:
 @given(st.text(), st.text())
 def test_what_is_fenced_is_read_back(first: str, second: str) -> None:
     message = f"A:\n{fence(first, 'first')}\nB:\n{fence(second, 'second')}\nend"
-    assert fenced(message) == {"first": first, "second": second}
+    assert fenced(message) == {"first": without_marks(first), "second": without_marks(second)}
 
 
 def test_a_forged_fence_stays_inside() -> None:
