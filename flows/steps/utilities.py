@@ -61,7 +61,7 @@ def choose(gaps: Floats, noise: Floats, flips: Floats, personas: NDArray[np.uint
         size = np.where(noise > 0, np.where(first, np.abs(size), -np.abs(size)), size)
     if (flips > 0).any():
         size = np.where(unit(draw(seed, "flip", personas, comparisons)) < flips, -size, size)
-    return size + 0.0
+    return np.asarray(size + 0.0, dtype=np.float64)
 
 
 def weighing(personas: pl.DataFrame, scores: Standardised) -> Weighing:
