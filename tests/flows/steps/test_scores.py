@@ -9,6 +9,7 @@ import pytest
 
 from prefloom.flows.dataset.resolve import resolve
 from prefloom.flows.dataset.run import Run
+from prefloom.flows.engines import rewards as engines
 from prefloom.flows.engines.protocol import Reply
 from prefloom.flows.steps import scores
 from prefloom.flows.steps.forecast import forecast, report
@@ -91,7 +92,8 @@ class Counting:
 
 
 def test_a_score_is_paid_once_whoever_asks_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scores, "open_reward", lambda name, section: Counting())
+    for module in (scores, engines):
+        monkeypatch.setattr(module, "open_reward", lambda name, section: Counting())
     rewards = {"one": {"engine": "endpoint", "model": "one"}}
     people = [{"source": "ensemble", "weights": [{"one": 1.0}]}]
     Counting.calls, Counting.fails = 0, "to 3."
