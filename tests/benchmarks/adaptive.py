@@ -98,8 +98,9 @@ def main() -> None:
     """Print a table for each kept share."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5, 6, 7])
+    parser.add_argument("--phis", type=float, nargs="+", default=PHIS)
     options = parser.parse_args()
-    found = {phi: [seed(phi, number) for number in options.seeds] for phi in PHIS}
+    found = {phi: [seed(phi, number) for number in options.seeds] for phi in options.phis}
     draws = {phi: resampled(seeds) for phi, seeds in found.items()}
     for place, share in enumerate(KEPT):
         print(f"\nAccuracy of the surest {share:.0%} by |margin|, {len(options.seeds)} seeds; differences in points with 95 % intervals\n")

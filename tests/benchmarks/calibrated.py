@@ -3,7 +3,8 @@
     PREFLOOM_READINGS=… python -m tests.benchmarks.calibrated [--seeds 1 2 3 4 5 6 7] [--draws 5] [--gold 500]
 
 Fitted on 500 labels of one society seed about even prompts, drawn at random; tested on all labels of the other seeds about odd prompts:
-other people, other prompts, other society. Judge `small`, read adaptively with the default rule. Each seed is fitted on in turn, `draws` times;
+other people, other prompts, other society. Judge `small`, read adaptively with the default rule. Each seed is fitted on in turn,
+`draws` times;
 `expected error` is that of the audit (ten groups of the probability of the preferred answer), given as mean, as 95 % quantile and as share
 of fits that meet the targets (.03 overall, .05 in the worst domain). `pooled` joins the tests of all fits. Skill is over always saying .5.
 The form of the map was chosen on seeds 101 to 105.
@@ -57,10 +58,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5, 6, 7])
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--gold", type=int, default=500)
+    parser.add_argument("--phis", type=float, nargs="+", default=PHIS)
     options = parser.parse_args()
     print("| φ | labels tested | fits | expected error: mean (95 % quantile), share ≤ .03 | worst domain: mean (95 %), share ≤ .05", end="")
     print(" | pooled (domain) | skill | raw: expected error (domain) | raw skill |\n|---|---|---|---|---|---|---|---|---|")
-    for phi in PHIS:
+    for phi in options.phis:
         known = {number: society(phi, number) for number in options.seeds}
         found, raw, said, pools = [], [], [], []
         for number, (margin, truth, _, prompt) in known.items():
