@@ -3,8 +3,8 @@
     python -m tests.benchmarks.selection [--seeds 1 2 3 4 5] [--phis .25 .65 .9] [--templates 5] [--preset fspo-like] [--judge small]
 
 Readings of readings.py: no check has touched them. For each φ, over all seeds: how often one order is right, one order less the judge's
-mean bias, both orders, and all templates; then accuracy of the surest 60 % of the labels by each rule. Intervals: 95 % over 200 resamples of
-personas and of prompts, both at once, the seeds fixed. `closed` is the share of the way from random dropping to the reference. Constants
+mean bias, both orders, and all templates; then accuracy of the surest 60 % of the labels by each rule. Intervals: 95 % over 200 resamples
+of personas and of prompts, both at once, the seeds fixed. `closed` is the share of the way from random dropping to the reference. Constants
 of flows/dataset/confidence.py were chosen on societies 101 to 103 alone. About four minutes; Markdown.
 """
 
