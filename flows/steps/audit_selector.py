@@ -112,7 +112,7 @@ def _logistic(columns: Floats, right: Floats) -> Floats:
         slope = columns.T @ (right - p) - ridge * weights
         step = np.linalg.solve((columns * (p * (1 - p))[:, None]).T @ columns + np.diag(ridge), slope)
         weights = weights + step
-        if float(np.abs(step).max()) < 1e-6:
+        if float(np.abs(step).max()) < 1e-4:
             break
     return weights
 

@@ -22,7 +22,7 @@ from prefloom.flows.dataset.confidence import Traces, confidence, fit
 from prefloom.flows.dataset.transitivity import circles, share
 from prefloom.flows.engines.society.judge import profile
 from prefloom.flows.engines.society.people import plant
-from prefloom.flows.steps.audit_evidence import Floats
+from prefloom.flows.steps.audit_evidence import Floats, Ints
 from prefloom.flows.steps.audit_measures import score
 from prefloom.flows.steps.audit_selector import COVERAGE, features, raw_orders, reference, surest
 from tests.benchmarks.readings import PHIS, TEMPLATES, Readings, answers_of, both_orders, load
@@ -37,8 +37,8 @@ class Society:
     """One society under one φ: what is right by each way of reading, which labels each rule keeps, and for whom on what."""
 
     right: dict[str, Floats]  # nan where not counted
-    persona: Floats
-    prompt: Floats
+    persona: Ints
+    prompt: Ints
     curve: dict[tuple[str, float], float]
     notes: tuple[float, float, float, float]  # length, calm, what the raw gate keeps, and how much of it is right
 
@@ -83,18 +83,14 @@ def society(preset: str, phi: float, seed: int, templates: int, judge: str = "sm
 def intervals(societies: list[Society]) -> dict[str, tuple[float, float, float]]:
     """Each accuracy, and what is made of them, with the ends of its interval."""
     names = list(societies[0].right)
-    values: list[list[float]] = []
+    sums = [[cells(one.right[name], one.persona, one.prompt) for name in names] for one in societies]  # (2, personas, prompts) each
+    values = []
     for draw in range(RESAMPLES + 1):
         totals = np.zeros((len(names), 2))
-        for number, one in enumerate(societies):
-            dice = np.random.default_rng([draw, number])
-            times = np.ones(len(one.persona))
-            for unit in (one.persona, one.prompt) if draw else ():
-                size = int(unit.max()) + 1
-                times = times * np.bincount(dice.integers(0, size, size), minlength=size)[unit]
-            for row, name in enumerate(names):
-                counted = np.isfinite(one.right[name])
-                totals[row] += [(times * np.where(counted, one.right[name], 0)).sum(), times[counted].sum()]
+        for number, each in enumerate(sums):
+            dice, (_, people, tasks) = np.random.default_rng([draw, number]), each[0].shape
+            who, what = (np.bincount(dice.integers(0, size, size), minlength=size) if draw else np.ones(size) for size in (people, tasks))
+            totals += [who @ cell @ what for cell in each]
         shares = dict(zip(names, totals[:, 0] / totals[:, 1], strict=True))
         shares["behind"] = shares["reference"] - shares["confidence"]
         shares["closed"] = (shares["confidence"] - shares["random"]) / (shares["reference"] - shares["random"])
@@ -103,6 +99,15 @@ def intervals(societies: list[Society]) -> dict[str, tuple[float, float, float]]
     drawn = np.array(values)
     low, high = np.quantile(drawn[1:], [0.025, 0.975], axis=0)
     return {name: (drawn[0, i], low[i], high[i]) for i, name in enumerate(shares)}
+
+
+def cells(right: Floats, persona: Ints, prompt: Ints) -> Floats:
+    """(how much is right, how much is counted) of each persona on each prompt."""
+    found = np.zeros((2, int(persona.max()) + 1, int(prompt.max()) + 1))
+    counted = np.isfinite(right)
+    np.add.at(found[0], (persona[counted], prompt[counted]), right[counted])
+    np.add.at(found[1], (persona[counted], prompt[counted]), 1.0)
+    return found
 
 
 def circling(preset: str, phi: float, seed: int, judge: str) -> dict[str, str]:
