@@ -76,7 +76,7 @@ def reference(traits: Floats, right: Floats, persona: Ints) -> Floats | None:
 
 
 def selection(confidence: Floats, margin: Floats, sure: Floats | None, right: Floats, prompt: Ints) -> Row:
-    """Accuracy by share kept for each rule, with intervals over prompts at COVERAGE; `closed`: our part of the way from chance to the best."""
+    """Accuracy by share kept by each rule, with intervals over prompts at COVERAGE; `closed`: our part of the way from chance to it."""
     rules: dict[str, Floats] = {"confidence": confidence, "margin": np.abs(margin)}
     rules |= {} if sure is None else {"reference": sure}
     kept = {name: np.where(surest(values, COVERAGE), right, np.nan) for name, values in rules.items()} | {"random": right}
@@ -112,7 +112,7 @@ def _logistic(columns: Floats, right: Floats) -> Floats:
         slope = columns.T @ (right - p) - ridge * weights
         step = np.linalg.solve((columns * (p * (1 - p))[:, None]).T @ columns + np.diag(ridge), slope)
         weights = weights + step
-        if float(np.abs(step).max()) < 1e-6:
+        if float(np.abs(step).max()) < 1e-4:
             break
     return weights
 

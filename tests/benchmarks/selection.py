@@ -1,24 +1,31 @@
 """What the checks of labels are worth: risk by coverage of our confidence, of chance, and of a selector that knows the truth of others.
 
+    python -m tests.benchmarks.selection --circles      how often three labels of one person go in a circle; a few seconds
     python -m tests.benchmarks.selection [--seeds 1 2 3 4 5] [--phis .25 .65 .9] [--templates 5] [--preset fspo-like] [--judge small]
 
 Readings of readings.py: no check has touched them. For each φ, over all seeds: how often one order is right, one order less the judge's
-mean bias, both orders, and all templates; then accuracy of the surest 60 % of the labels by each rule. Intervals: 95 % over 200 resamples of
-personas and of prompts, both at once, the seeds fixed. `closed` is the share of the way from random dropping to the reference. Constants
+mean bias, both orders, and all templates; then accuracy of the surest 60 % of the labels by each rule. Intervals: 95 % over 200 resamples
+of personas and of prompts, both at once, the seeds fixed. `closed` is the share of the way from random dropping to the reference. Constants
 of flows/dataset/confidence.py were chosen on societies 101 to 103 alone. About four minutes; Markdown.
 """
 
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.resources import files
 
 import numpy as np
+import orjson
+import polars as pl
 
 from prefloom.flows.dataset.confidence import Traces, confidence, fit
-from prefloom.flows.steps.audit_evidence import Floats
+from prefloom.flows.dataset.transitivity import circles, share
+from prefloom.flows.engines.society.judge import profile
+from prefloom.flows.engines.society.people import plant
+from prefloom.flows.steps.audit_evidence import Floats, Ints
 from prefloom.flows.steps.audit_measures import score
 from prefloom.flows.steps.audit_selector import COVERAGE, features, raw_orders, reference, surest
-from tests.benchmarks.readings import PHIS, Readings, load
+from tests.benchmarks.readings import PHIS, TEMPLATES, Readings, answers_of, both_orders, load
 
 RESAMPLES = 200
 COVERAGES = (0.2, 0.4, 0.6, 0.8)
@@ -30,8 +37,8 @@ class Society:
     """One society under one φ: what is right by each way of reading, which labels each rule keeps, and for whom on what."""
 
     right: dict[str, Floats]  # nan where not counted
-    persona: Floats
-    prompt: Floats
+    persona: Ints
+    prompt: Ints
     curve: dict[tuple[str, float], float]
     notes: tuple[float, float, float, float]  # length, calm, what the raw gate keeps, and how much of it is right
 
@@ -76,18 +83,14 @@ def society(preset: str, phi: float, seed: int, templates: int, judge: str = "sm
 def intervals(societies: list[Society]) -> dict[str, tuple[float, float, float]]:
     """Each accuracy, and what is made of them, with the ends of its interval."""
     names = list(societies[0].right)
-    values: list[list[float]] = []
+    sums = [[cells(one.right[name], one.persona, one.prompt) for name in names] for one in societies]  # (2, personas, prompts) each
+    values = []
     for draw in range(RESAMPLES + 1):
         totals = np.zeros((len(names), 2))
-        for number, one in enumerate(societies):
-            dice = np.random.default_rng([draw, number])
-            times = np.ones(len(one.persona))
-            for unit in (one.persona, one.prompt) if draw else ():
-                size = int(unit.max()) + 1
-                times = times * np.bincount(dice.integers(0, size, size), minlength=size)[unit]
-            for row, name in enumerate(names):
-                counted = np.isfinite(one.right[name])
-                totals[row] += [(times * np.where(counted, one.right[name], 0)).sum(), times[counted].sum()]
+        for number, each in enumerate(sums):
+            dice, (_, people, tasks) = np.random.default_rng([draw, number]), each[0].shape
+            who, what = (np.bincount(dice.integers(0, size, size), minlength=size) if draw else np.ones(size) for size in (people, tasks))
+            totals += [who @ cell @ what for cell in each]
         shares = dict(zip(names, totals[:, 0] / totals[:, 1], strict=True))
         shares["behind"] = shares["reference"] - shares["confidence"]
         shares["closed"] = (shares["confidence"] - shares["random"]) / (shares["reference"] - shares["random"])
@@ -98,6 +101,42 @@ def intervals(societies: list[Society]) -> dict[str, tuple[float, float, float]]
     return {name: (drawn[0, i], low[i], high[i]) for i, name in enumerate(shares)}
 
 
+def cells(right: Floats, persona: Ints, prompt: Ints) -> Floats:
+    """(how much is right, how much is counted) of each persona on each prompt."""
+    found = np.zeros((2, int(persona.max()) + 1, int(prompt.max()) + 1))
+    counted = np.isfinite(right)
+    np.add.at(found[0], (persona[counted], prompt[counted]), right[counted])
+    np.add.at(found[1], (persona[counted], prompt[counted]), 1.0)
+    return found
+
+
+def circling(preset: str, phi: float, seed: int, judge: str) -> dict[str, str]:
+    """How often three labels of one person on three answers go in a circle: one order, both orders; and how good the weakest is."""
+    lines = (files("prefloom.data") / "seeds" / "prompts.jsonl").read_text().splitlines()[:40]
+    people = plant(preset, 60, seed)
+    texts = [text for line in lines for text in answers_of(orjson.loads(line)["text"], seed)[::3]]
+    sides = ((0, 1), (1, 2), (0, 2))
+    asked = np.array([(who, 3 * task + a, 3 * task + b) for who in range(60) for task in range(len(lines)) for a, b in sides])
+    odds = np.nan_to_num(both_orders(profile(judge, phi), TEMPLATES[0], people, texts, asked)[0])
+    utilities = people.utilities(texts)
+    truth = utilities[asked[:, 0], asked[:, 1]] - utilities[asked[:, 0], asked[:, 2]]
+    said = {
+        "one order": odds[:, 0],
+        "less the mean bias": odds[:, 0] - (odds[:, 0] - odds[:, 1]).mean() / 2,
+        "both orders": odds.mean(axis=1),
+    }
+    found = {}
+    for name, margin in said.items():
+        ids = {"persona_id": asked[:, 0], "comparison_id": np.arange(len(asked)), "prompt_id": asked[:, 1] // 3}
+        ids |= {"candidate_a": asked[:, 1], "candidate_b": asked[:, 2]}
+        rows = pl.DataFrame({column: [f"{value:06}" for value in values] for column, values in ids.items()} | {"margin": margin})
+        turns, triads = share(rows)
+        weakest = [int(value) for value in circles(rows)["comparison_id"]]
+        right = f"{score(margin, truth)[weakest].mean():.1%}" if weakest else "–"
+        found[name] = f"{turns / triads:.1%} of {triads:,} ({right} of the weakest are right, {score(margin, truth).mean():.1%} of all)"
+    return found
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
@@ -106,7 +145,12 @@ def main() -> None:
     parser.add_argument("--templates", type=int, default=5)
     parser.add_argument("--preset", default="fspo-like")
     parser.add_argument("--judge", default="small")
+    parser.add_argument("--circles", action="store_true")
     given = parser.parse_args()
+    if given.circles:
+        every = {str(phi): circling(given.preset, phi, given.seeds[0], given.judge) for phi in given.phis}
+        table("circles", list(every), lambda name, phi: every[phi][name], list(every[str(given.phis[0])]))
+        return
     found = {phi: [society(given.preset, phi, seed, given.templates, given.judge) for seed in given.seeds] for phi in given.phis}
     each = {phi: intervals(societies) for phi, societies in found.items()}
     print(f"{given.preset}, judge {given.judge}, {given.templates} templates, seeds {given.seeds}\n")
