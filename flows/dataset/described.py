@@ -11,6 +11,8 @@ from prefloom.flows.dataset.store import Store
 from prefloom.schemas.persona import Persona
 from prefloom.schemas.refined import Refined
 
+KIND = sorted({"kind"} & Persona.model_fields.keys())  # the column that says who decides for a persona, where personas have one
+
 
 def descriptions(store: Store) -> pl.DataFrame:
     """persona_id and description of every persona of the dataset, as the last round of its refinement left it."""
@@ -32,3 +34,8 @@ def appended(store: Store) -> pl.DataFrame:
     after = descriptions(store).rename({"description": "whole"})
     added = pl.col("whole").str.slice(pl.col("description").str.len_chars()).str.strip_chars()
     return seeds.join(after, on="persona_id", maintain_order="left").select("persona_id", added.alias("appended"))
+
+
+def read_by_judges(personas: pl.DataFrame) -> pl.DataFrame:
+    """Those rows of Persona for whom a judge decides from their description; nothing reads the descriptions of the others."""
+    return personas.filter(pl.col("kind") == "judge") if "kind" in personas.columns else personas

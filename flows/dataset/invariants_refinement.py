@@ -6,6 +6,7 @@ refinements({"refinements": …, "personas": …, …}, recipe)  ->  Check("refi
 import numpy as np
 import polars as pl
 
+from prefloom.flows.dataset.described import read_by_judges
 from prefloom.flows.dataset.invariants import GRID, Check
 from prefloom.schemas.ids import draw, keys
 from prefloom.schemas.recipe import Recipe
@@ -18,7 +19,7 @@ def rounds(data: dict[str, pl.DataFrame], settings: Refinement) -> int:
     """Rounds there should be: for each persona as many as the recipe says, or as there are comparisons that it does not label."""
     pool = _train(data)
     asked = pool.explode("persona_ids").group_by(pl.col("persona_ids").alias("persona_id")).len("labelled")
-    free = data["personas"].select("persona_id").join(asked, on="persona_id", how="left")
+    free = read_by_judges(data["personas"]).select("persona_id").join(asked, on="persona_id", how="left")
     left = pool.height - free["labelled"].fill_null(0).cast(pl.Int64)
     return int(left.clip(0, settings.comparisons).sum())
 

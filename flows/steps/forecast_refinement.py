@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from prefloom.flows.dataset import stages
-from prefloom.flows.dataset.described import descriptions
+from prefloom.flows.dataset.described import descriptions, read_by_judges
 from prefloom.flows.dataset.run import Run
 from prefloom.flows.steps import freshness
 from prefloom.flows.steps.forecast_answers import Answers, evenly
@@ -55,7 +55,7 @@ def expected_refinement(run: Run, uses: freshness.Materials, panel: Panel, answe
         refined = panel.personas.drop("description").join(descriptions(run.store), on="persona_id", maintain_order="left")
         usage = entry.usage.get(stages.refiner(recipe), Usage())
         return Refining(refined, entry.kept, sum(file.bytes for file in entry.files), usage)
-    lives = lives_of(recipe, panel.personas, panel.prompts, panel.comparisons)
+    lives = lives_of(recipe, read_by_judges(panel.personas), panel.prompts, panel.comparisons)
     rounds = [len(life.comparisons) for life in lives]
     calls = sum(map(most_calls, rounds))
     rate = recipe.rates.get(stages.refiner(recipe)) or Rate()

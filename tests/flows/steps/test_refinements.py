@@ -1,6 +1,6 @@
 """Refinement: what a description cannot tell is decided once, written into it, and read from then on."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,9 @@ from prefloom.flows.dataset.run import Run
 from prefloom.flows.dataset.show import sample, text
 from prefloom.flows.dataset.statistics import load
 from prefloom.flows.dataset.store import Store
+from prefloom.flows.engines import asking
 from prefloom.flows.engines.protocol import Reply, Request
-from prefloom.flows.engines.society import told, truth
+from prefloom.flows.engines.society import Society, told, truth
 from prefloom.flows.report.page import render
 from prefloom.flows.report.samples import choose
 from prefloom.flows.steps import freshness
@@ -176,6 +177,33 @@ def test_made_again_it_is_the_same_and_asks_nothing(run: Run, tmp_path: Path) ->
     assert report.asked == 0
     assert report.from_journal > 0
     assert table(other, "refinements").equals(first)
+
+
+def test_stopped_between_two_waves_it_goes_on_to_the_same_end(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = run_stage(tmp_path, "comparisons", **CHANGES)
+    waves = 0
+    answer = Society.answer
+
+    def until(self: Society, requests: Sequence[Request], stop: Callable[[], bool]) -> Iterator[list[tuple[int, Reply]]]:
+        nonlocal waves
+        waves += 1
+        if waves == 4:
+            asking.STOPPING.set()
+        return answer(self, requests, stop)
+
+    monkeypatch.setattr(Society, "answer", until)
+    try:
+        with pytest.raises(asking.StoppedError):
+            make(begun, "refinements")
+    finally:
+        asking.STOPPING.clear()
+    monkeypatch.undo()
+    begun.journal(Society("good").identity).seal()
+    report, _ = make(begun, "refinements")
+    assert report.asked
+    assert report.from_journal
+    for name in begun.store.list("refinements/*.parquet"):
+        assert begun.store.read(name) == run.store.read(name)
 
 
 def test_a_plan_counts_rounds_and_never_too_few_calls(run: Run, tmp_path: Path) -> None:
