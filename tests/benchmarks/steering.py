@@ -3,7 +3,7 @@
     python -m tests.benchmarks.steering --prompts 24        the society on prompts that ship; ways and measures as in similarity.py
 
 Beside two ways of similarity.py stand those of a recipe: `views: {model: scholar, count: 8}` and `steer: {personas: 8}`, by one writer
-(another one from prompt to prompt) and by all six in turn. Prompts, writers and seeds are the same for every way; intervals are over prompts.
+(another one from prompt to prompt) and by all six in turn. Prompts, writers and seeds are the same for every way; intervals: prompts.
 """
 
 import argparse
