@@ -22,6 +22,17 @@ def answers_due(data: dict[str, pl.DataFrame], source: ModelCandidates) -> int:
     return (data["prompts"].height * views - missing) * people * len(source.models) * source.samples + missing
 
 
+def readers_due(data: dict[str, pl.DataFrame], most: int) -> int:
+    """Readers of all pairs of the pilot together: `most` of the training split for each, or as many as the prompt may be shown to."""
+    have = data["personas"].filter(pl.col("split") == "train").select("traits").explode("traits").drop_nulls("traits").unnest("traits")
+    counts = have.group_by(pl.col("name").alias("trait"), pl.col("value").alias("trait_value")).len("matching")
+    prompts = data["prompts"].select("prompt_id", "scope", "trait", "trait_value").join(counts, on=["trait", "trait_value"], how="left")
+    everybody = pl.col("scope") == "global"
+    people = pl.when(everybody).then(_train(data).len()).otherwise(pl.col("matching").fill_null(0)).clip(0, most)
+    pairs = data["pilot"].select("prompt_id").join(prompts.select("prompt_id", people.cast(pl.Int64).alias("people")), on="prompt_id")
+    return int(pairs["people"].sum())
+
+
 def sources(data: dict[str, pl.DataFrame], recipe: Recipe) -> Check:
     """Where prompts come from and whom they are for, what answers were steered by, and how they are written."""
     check = Check(

@@ -14,7 +14,7 @@ from prefloom.flows.dataset import manifest, shards, stages, tables
 from prefloom.flows.dataset.invariants import READING, Check, exports, judgements, labels, preferences, vectors
 from prefloom.flows.dataset.invariants_diversity import diversity
 from prefloom.flows.dataset.invariants_pilot import chosen, pilot
-from prefloom.flows.dataset.invariants_sources import answers_due, sources
+from prefloom.flows.dataset.invariants_sources import answers_due, readers_due, sources
 from prefloom.flows.dataset.store import Store
 from prefloom.schemas.candidate import Candidate
 from prefloom.schemas.comparison import Comparison
@@ -186,10 +186,9 @@ def _accounting(store: Store, data: dict[str, pl.DataFrame], found: Manifest, re
         "exports": data["preferences"].height if recipe.exports.trl else 0,
     }
     if recipe.pilot:
-        people = min(recipe.pilot.personas, int((data["personas"]["split"] == "train").sum()))
         answers = data["candidates"].group_by("prompt_id").len()["len"].cast(pl.Int64)
         meetings = sum(min(n * (n - 1) // 2, 2 * n) for n in answers) if recipe.pilot.rates else 0
-        considered["pilot"] = data["candidates"].height + 2 * meetings + 2 * people * data["pilot"].height
+        considered["pilot"] = data["candidates"].height + 2 * meetings + 2 * readers_due(data, recipe.pilot.personas)
     if isinstance(source := recipe.candidates, ModelCandidates):
         considered["candidates"] = answers_due(data, source)
     for name, entry in found.stages.items():

@@ -19,7 +19,7 @@ from prefloom.flows.engines import open_engine
 from prefloom.flows.steps import freshness
 from prefloom.flows.steps.forecast_answers import Answers, evenly, length
 from prefloom.flows.steps.judgements import NOBODY, Reading, asker, readings_of
-from prefloom.flows.steps.pilot import Answer, circle, pair_of, readers_of
+from prefloom.flows.steps.pilot import Answer, circle, own_readers, pair_of, readers_of
 from prefloom.schemas.comparison import Comparison
 from prefloom.schemas.ids import draw, keys
 from prefloom.schemas.pilot import PilotPair
@@ -55,7 +55,7 @@ def expected_pilot(run: Run, uses: freshness.Materials, personas: pl.DataFrame, 
         return Ahead()
     if entry := freshness.fresh(run, stage, uses):
         return Ahead(tables.read(run.store, "pilot/part-*.parquet", PilotPair), entry.usage.get(recipe.judgements.model, Usage()))
-    train = personas.filter(pl.col("split") == "train")["persona_id"].to_list()
+    train, own = personas.filter(pl.col("split") == "train")["persona_id"].to_list(), own_readers(personas, prompts)
     meetings: list[Comparison] = []
     pairs: list[Comparison] = []
     for (prompt_id,), part in answers.rows.sort("prompt_id", "candidate_id").group_by("prompt_id", maintain_order=True):
@@ -63,7 +63,7 @@ def expected_pilot(run: Run, uses: freshness.Materials, personas: pl.DataFrame, 
         meetings += [pair_of(str(prompt_id), mine[i], mine[j], [NOBODY]) for i, j in circle(len(mine) if recipe.pilot.rates else 0)]
         order = np.argsort(draw(recipe.seed, "keep", keys(answer.candidate_id for answer in mine)), kind="stable")
         kept = sorted(mine[place] for place in order[: recipe.pilot.keep])
-        readers = readers_of(recipe, train, str(prompt_id))
+        readers = readers_of(recipe, own.get(str(prompt_id), train), str(prompt_id))
         pairs += sorted((pair_of(str(prompt_id), a, b, readers) for a, b in combinations(kept, 2)), key=lambda pair: pair.comparison_id)
     usage, left = _calls(run, uses, personas, prompts, answers, meetings, pairs)
     rows = [

@@ -29,6 +29,7 @@ from prefloom.flows.diversity.grid import Grid, cosines, on_grid
 from prefloom.flows.diversity.spread import spread
 from prefloom.flows.engines import open_engine
 from prefloom.flows.engines.asking import Meter, asking
+from prefloom.flows.steps.comparisons import matching
 from prefloom.flows.steps.judgements import CHUNK, NOBODY, Read, Reading, asker, failure, read_all, readings_of
 from prefloom.flows.steps.selection import stratify
 from prefloom.schemas.candidate import Candidate
@@ -63,16 +64,18 @@ def look_ahead(job: ShardJob) -> ShardReport:
     candidates = tables.read(run.store, job.part("candidates"), Candidate)
     ids, vectors = of_run(run.store, "candidates", job.part("embeddings"))
     grid, grouped = on_grid(vectors), answers_of(candidates, ids)
-    people = tables.read(run.store, "personas/part-*.parquet", Persona, ["persona_id", "description", "split"])
+    people = tables.read(run.store, "personas/part-*.parquet", Persona, ["persona_id", "description", "split", "traits"])
     texts = dict(candidates.select("candidate_id", "text").iter_rows())
-    prompts = dict(tables.read(run.store, job.part("prompts"), Prompt, ["prompt_id", "text"]).iter_rows())
+    tasks = tables.read(run.store, job.part("prompts"), Prompt, ["prompt_id", "text", "trait", "trait_value"])
+    prompts = dict(tasks.select("prompt_id", "text").iter_rows())
     train = people.filter(pl.col("split") == "train")["persona_id"].to_list()
-    meter = Meter(job, planned=sum(planned(recipe, len(answers), len(train)) for answers in grouped.values()))
+    own = own_readers(people, tasks)
+    meter = Meter(job, planned=sum(planned(recipe, len(answers), len(own.get(name, train))) for name, answers in grouped.items()))
     pairs: list[PilotPair] = []
     rejected: list[Rejected] = []
     considered = len(texts)
     if not (recipe.pilot and (recipe.pilot.rates or recipe.pilot.personas)):
-        pairs, rejected = look(recipe, grouped, grid, train, lambda _: [])
+        pairs, rejected = look(recipe, grouped, grid, train, lambda _: [], own)
     else:
         engine = open_engine(run, recipe.judgements.model)
         request = asker(recipe, engine.votes, dict(people.select("persona_id", "description").iter_rows()), prompts, texts)
@@ -89,7 +92,7 @@ def look_ahead(job: ShardJob) -> ShardReport:
                 return found
 
             for some in _batches(recipe, grouped, len(train)):
-                rows, refused = look(recipe, some, grid, train, ask)
+                rows, refused = look(recipe, some, grid, train, ask, own)
                 pairs += rows
                 rejected += refused
                 meter.sorted_out(considered - len(rejected), len(rejected))
@@ -135,9 +138,17 @@ def _batches(recipe: Recipe, grouped: Mapping[str, list[Answer]], people: int) -
 
 
 def look(
-    recipe: Recipe, grouped: Mapping[str, list[Answer]], vectors: Grid, train: Sequence[str], ask: Ask
+    recipe: Recipe,
+    grouped: Mapping[str, list[Answer]],
+    vectors: Grid,
+    train: Sequence[str],
+    ask: Ask,
+    own: Mapping[str, Sequence[str]] | None = None,
 ) -> tuple[list[PilotPair], list[Rejected]]:
-    """Pairs of the answers that stay, and the answers that do not, for some prompts. `ask` is called once for each wave."""
+    """Pairs of the answers that stay, and the answers that do not, for some prompts. `ask` is called once for each wave.
+
+    Those of `train` read the pairs; of a prompt in `own` only those that stand there.
+    """
     settings = recipe.pilot
     assert settings, "a recipe without a pilot has no such stage"
     meetings = [
@@ -155,7 +166,7 @@ def look(
         fit, poor = _above_floor(answers, quality, settings.floor)
         kept, alike = _farthest(recipe, fit, quality, vectors)
         rejected += [*poor, *alike]
-        readers = readers_of(recipe, train, prompt_id) if len(kept) > 1 else []
+        readers = readers_of(recipe, (own or {}).get(prompt_id, train), prompt_id) if len(kept) > 1 else []
         of_prompt = [pair_of(prompt_id, one, other, readers) for one, other in combinations(kept, 2)]
         pairs += sorted(of_prompt, key=lambda pair: pair.comparison_id)
     said = _both_orders([*readings_of(pairs, recipe.judgements.templates[:1])] if settings.personas else [], ask)
@@ -171,6 +182,13 @@ def pair_of(prompt_id: str, one: Answer, other: Answer, readers: Sequence[str]) 
     first, second = sorted((one.candidate_id, other.candidate_id))
     names = {"comparison_id": content_id("comparison", first, second), "prompt_id": prompt_id}
     return Comparison.model_construct(None, **names, first_id=first, second_id=second, order="ab", persona_ids=[*readers])
+
+
+def own_readers(personas: pl.DataFrame, prompts: pl.DataFrame) -> dict[str, list[str]]:
+    """Prompt -> the people of the training split with its trait value, for each prompt that belongs to one."""
+    train, specific = personas.filter(pl.col("split") == "train"), prompts.drop_nulls("trait")
+    fits, ids = matching(train, specific), train["persona_id"].to_list()
+    return {prompt_id: [ids[row] for row in np.flatnonzero(fits[:, place])] for place, prompt_id in enumerate(specific["prompt_id"])}
 
 
 def readers_of(recipe: Recipe, train: Sequence[str], prompt_id: str) -> list[str]:

@@ -41,7 +41,7 @@ def first_row(column: str, value: pl.Expr) -> Callable[[pl.DataFrame], pl.DataFr
 def test_an_untouched_dataset_is_valid(small: Path) -> None:
     assert problems(small) == {}
     assert [check.name for check in validate(Store(str(small)))] == [
-        "files", "schemas", "ids", "links", "accounting", "splits", "chosen", "judgements", "labels", "preferences", "exports",
+        "files", "schemas", "ids", "links", "accounting", "splits", "chosen", "sources", "judgements", "labels", "preferences", "exports",
     ]  # fmt: skip
 
 
