@@ -42,6 +42,8 @@ from prefloom.flows.steps.personas import sample_personas
 from prefloom.flows.steps.pilot import look_ahead
 from prefloom.flows.steps.preferences import check_labels
 from prefloom.flows.steps.prompts import collect_prompts
+from prefloom.flows.steps.refinements import refine_personas
+from prefloom.flows.steps.verdicts import THREE
 from prefloom.schemas.manifest import StageEntry
 from prefloom.schemas.models import EndpointModel
 from prefloom.schemas.usage import Prefill
@@ -101,6 +103,8 @@ def _stages(build: "Build") -> None:
     if build.run.resolved.recipe.pilot:
         build.stage("pilot", look_ahead)
     build.stage("comparisons", choose_comparisons)
+    if build.run.resolved.recipe.refinement:
+        build.stage("refinements", refine_personas)
     build.stage("judgements", judge_comparisons)
     build.stage("labels", aggregate_labels)
     build.stage("preferences", check_labels)
@@ -182,8 +186,9 @@ class Build:
         return reports
 
     def _introduce(self, name: str) -> None:
-        judge = name == self.run.resolved.recipe.judgements.model
-        probe = introduce(self.run, name, LETTERS if judge else ())
+        recipe = self.run.resolved.recipe
+        refines = recipe.refinement is not None and name == stages.refiner(recipe)
+        probe = introduce(self.run, name, THREE if refines else LETTERS if name == recipe.judgements.model else ())
         self.introduced.add(name)
         self.uses = freshness.materials(self.run)
         settings = self.run.resolved.recipe.models[name]

@@ -23,6 +23,7 @@ from prefloom.schemas.ids import content_hash
 from prefloom.schemas.models import EndpointModel, SocietyModel
 from prefloom.schemas.people import GridPersonas, TemplatePersonas, WrittenPersonas
 from prefloom.schemas.prompt_sources import AugmentedPrompts, EntityPrompts, SpecificPrompts
+from prefloom.schemas.refinement import Refinement
 from prefloom.schemas.section import Money, Section, Share, portable
 from prefloom.schemas.serving import Server
 from prefloom.schemas.sources import (
@@ -54,7 +55,7 @@ REPLACED: dict[str, str] = {
     "template": "the bare name of a template file; its content is in the hash of the stage that renders it",
     "templates": "the same, one by one",
 }
-OPTIONAL = ("embeddings", "diversity", "pilot")  # sections whose absence leaves the fingerprint as it was before there were any
+OPTIONAL = ("embeddings", "diversity", "pilot", "refinement")  # without them a fingerprint is what it was before there were any
 # Keys below these are the user's own words: a model may be called `path`.
 OPAQUE = ("models", "values", "fields", "target", "traits", "tastes", "by_trait")
 
@@ -155,6 +156,7 @@ class Recipe(Section):
     diversity: Diversity | None = Field(default=None, description="Near-duplicates out, the most different kept; null does neither")
     pilot: Pilot | None = Field(default=None, description="A look at answers and pairs before everybody is asked; null: pairs by chance")
     comparisons: Comparisons = Comparisons()
+    refinement: Refinement | None = Field(default=None, description="Complete descriptions that cannot decide; null: leave them")
     judgements: Judgements
     checks: Checks = Checks()
     splits: Splits = Splits()
@@ -171,6 +173,7 @@ class Recipe(Section):
         writers = [source.model for source in self.personas if isinstance(source, WrittenPersonas)]
         writers += [source.model for source in self.prompts if isinstance(source, AugmentedPrompts | SpecificPrompts)]
         asked = [*writers, *askable(self.candidates), self.judgements.model, *self.prices, *self.rates, *self.servers]
+        asked += [self.refinement.model] if self.refinement and self.refinement.model else []
         for name in asked:
             if name not in self.models:
                 raise ValueError(f"no model '{name}' under models; {nearest(name, self.models)}")
@@ -179,6 +182,15 @@ class Recipe(Section):
         unpriced = [name for name in asked if isinstance(self.models[name], EndpointModel) and name not in self.prices]
         if self.limits.spend is not None and unpriced:
             raise ValueError(f"limits.spend needs to know what every model costs, and there is no prices.{unpriced[0]}")
+        return self
+
+    @model_validator(mode="after")
+    def _can_refine(self) -> Self:
+        asked = self.comparisons
+        if self.refinement and asked.prompts_per_persona is None and asked.per_persona_prompt == asked.per_prompt:
+            raise ValueError("refinement needs comparisons that a persona does not label: let per_persona_prompt be less than per_prompt")
+        if self.refinement and self.refinement.source == "planted" and any(one.source != "society" for one in self.personas):
+            raise ValueError("refinement.source planted asks the people themselves, and only those of `source: society` can be asked")
         return self
 
     @model_validator(mode="after")

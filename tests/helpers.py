@@ -24,6 +24,7 @@ from prefloom.flows.steps.personas import sample_personas
 from prefloom.flows.steps.pilot import look_ahead
 from prefloom.flows.steps.preferences import check_labels
 from prefloom.flows.steps.prompts import collect_prompts
+from prefloom.flows.steps.refinements import refine_personas
 from prefloom.schemas.recipe import Recipe, Resolved
 
 Step = Callable[[ShardJob], ShardReport]
@@ -34,6 +35,7 @@ STEPS: dict[str, Step] = {
     "embeddings": embed_texts,
     "pilot": look_ahead,
     "comparisons": choose_comparisons,
+    "refinements": refine_personas,
     "judgements": judge_comparisons,
     "labels": aggregate_labels,
     "preferences": check_labels,

@@ -95,6 +95,8 @@ def test_only_audits_open_the_truth() -> None:
         if name.startswith(society) and name != society
     }
     plants = {("flows/engines/__init__.py", "keep"), ("flows/engines/__init__.py", "is_kept"), ("flows/steps/personas.py", "planted")}
+    # People who are asked themselves have to have their tastes. They give a letter, like any engine; they do not read what audits read.
+    plants |= {("flows/engines/society/interview.py", "planted")}
     assert found == plants
     opens = {str(p.relative_to(ROOT)) for folder in FOLDERS for p in (ROOT / folder).rglob("*.py") if society in set(imports(p))}
     assert opens - {file for file, _ in plants} == {"flows/steps/audit.py"}

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from prefloom.flows.dataset import tables
+from prefloom.flows.dataset.described import refined
 from prefloom.flows.dataset.embeddings import text_key
 from prefloom.flows.dataset.store import Store
 from prefloom.schemas.comparison import in_order_ab
@@ -169,7 +170,7 @@ def exports(store: Store, data: dict[str, pl.DataFrame], recipe: Recipe) -> Chec
         .join(texts.rename({"text": "good"}), left_on="chosen_id", right_on="candidate_id")
         .join(texts.rename({"text": "bad"}), left_on="rejected_id", right_on="candidate_id")
         .join(data["prompts"].select("prompt_id", "text"), on="prompt_id")
-        .join(data["personas"].select("persona_id", "description"), on="persona_id")
+        .join(refined(data["personas"], data["refinements"]), on="persona_id")
     )
     personal = bool(recipe.exports.trl and recipe.exports.trl.persona)
     right = (

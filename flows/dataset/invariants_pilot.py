@@ -43,7 +43,8 @@ def pilot(data: dict[str, pl.DataFrame], recipe: Recipe) -> Check:
     check.expect((rows["persona_ids"].list.n_unique() == read).all(), "a pair has a reader twice")
     if not check.problems:
         _follow(check, rows)
-        _reread(check, rows, data["judgements"], portable(recipe.judgements.templates[0]))
+        if recipe.refinement is None:  # with it, judgements read other descriptions
+            _reread(check, rows, data["judgements"], portable(recipe.judgements.templates[0]))
     check.expect((rows["gap"].is_null() != recipe.pilot.rates).all(), "gaps are there that were not asked for, or are not that were")
     check.expect(_as_far(rows, data["embeddings"]), "a distance is not that of the vectors")
     return check

@@ -12,6 +12,7 @@ import polars as pl
 import pyarrow as pa
 
 from prefloom.flows.dataset import manifest, stages, tables
+from prefloom.flows.dataset.described import appended
 from prefloom.flows.dataset.store import Store
 from prefloom.schemas.candidate import Candidate
 from prefloom.schemas.errors import InputError, reason
@@ -48,12 +49,14 @@ def _sample(store: Store, rows: int) -> list[dict[str, Any]]:
     rows = min(rows, preferences.height)
     chosen = preferences.gather_every(max(1, preferences.height // max(1, rows))).head(rows)
     personas = _texts(store, "personas/part-*.parquet", Persona, "persona_id", "description")
+    added = dict(appended(store).iter_rows())
     prompts = _texts(store, "prompts/part-*.parquet", Prompt, "prompt_id", "text")
     answers = _texts(store, "candidates/part-*.parquet", Candidate, "candidate_id", "text")
     models = _texts(store, "candidates/part-*.parquet", Candidate, "candidate_id", "model")
     return [
         {
             "persona": personas[row["persona_id"]],
+            **({"appended": added[row["persona_id"]]} if added[row["persona_id"]] else {}),
             "prompt": prompts[row["prompt_id"]],
             "chosen": answers[row["chosen_id"]],
             "chosen_model": models[row["chosen_id"]],
@@ -74,7 +77,9 @@ def text(report: dict[str, Any], width: int = 100) -> str:
         reasons = ", ".join(f"{n} {reason}" for reason, n in stage["reasons"].items())
         lines.append(f"  {name:<12}{stage['kept']:>9,} {stage['unit'] + 's kept':<14}{stage['rejected']:>8,} rejected  {reasons}".rstrip())
     for row in report["preferences"]:
-        lines += ["", "-" * width, *_paragraph("persona", row["persona"], width), *_paragraph("prompt", row["prompt"], width)]
+        lines += ["", "-" * width, *_paragraph("persona", row["persona"], width)]
+        lines += _paragraph("appended", row["appended"], width) if "appended" in row else []
+        lines += _paragraph("prompt", row["prompt"], width)
         by = f"{visible(short(row['chosen_model'], 80))} over {visible(short(row['rejected_model'], 80))}"
         lines += [f"  {'label':<10}{by}, probability {row['probability']:.2f}, margin {row['margin']:.2f}, split {row['split']}"]
         lines += [*_paragraph("chosen", row["chosen"], width), *_paragraph("rejected", row["rejected"], width)]

@@ -84,6 +84,19 @@ def _pilot_templates(recipe: Recipe) -> list[str]:
     return sorted(asked)
 
 
+def refiner(recipe: Recipe) -> str:
+    """Name of the model that refines descriptions."""
+    return (recipe.refinement and recipe.refinement.model) or recipe.judgements.model
+
+
+def _refinement_models(recipe: Recipe) -> list[str]:
+    return [refiner(recipe)] if recipe.refinement else []
+
+
+def _refinement_templates(recipe: Recipe) -> list[str]:
+    return [recipe.refinement.template, recipe.refinement.append.template] if recipe.refinement else []
+
+
 def _export_templates(recipe: Recipe) -> list[str]:
     return ["export/system"] if recipe.exports.trl and recipe.exports.trl.persona else []
 
@@ -177,10 +190,22 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage("comparisons", 2, "prompt", ("personas", "prompts", "candidates", "pilot"), ("seed", "comparisons", "pilot")),
     Stage(
+        "refinements",
+        1,
+        "round",
+        ("personas", "prompts", "candidates", "comparisons"),
+        ("seed", "refinement", "shards.personas"),
+        templates=_refinement_templates,
+        models=_refinement_models,
+        parts=_by_persona,
+        wanted=lambda recipe: recipe.refinement is not None,
+        beside=lambda recipe: _planted(recipe) if recipe.refinement and recipe.refinement.source == "planted" else [],
+    ),
+    Stage(
         "judgements",
         2,
         "reading",
-        ("personas", "prompts", "candidates", "comparisons"),
+        ("personas", "prompts", "candidates", "comparisons", "refinements"),
         ("judgements",),
         templates=lambda recipe: recipe.judgements.templates,
         models=lambda recipe: [recipe.judgements.model],
@@ -191,7 +216,7 @@ STAGES: tuple[Stage, ...] = (
         "exports",
         1,
         "preference",
-        ("personas", "prompts", "candidates", "preferences"),
+        ("personas", "prompts", "candidates", "refinements", "preferences"),
         ("exports",),
         templates=_export_templates,
         parts=_by_persona,

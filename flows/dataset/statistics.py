@@ -16,6 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from prefloom.flows.dataset import tables
+from prefloom.flows.dataset.described import appended
 from prefloom.flows.dataset.store import Store
 from prefloom.schemas.candidate import Candidate
 from prefloom.schemas.comparison import Comparison, in_order_ab
@@ -39,6 +40,7 @@ class Dataset:
     judgements: pl.DataFrame
     labels: pl.DataFrame
     preferences: pl.DataFrame
+    appended: pl.DataFrame  # persona_id and what refinement added to its description
 
 
 def load(store: Store) -> Dataset:
@@ -58,6 +60,7 @@ def load(store: Store) -> Dataset:
         .join(weights(store), on="comparison_id", how="left")
         .with_columns(winner.alias("winner")),
         preferences=tables.read(store, "preferences/part-*.parquet", Preference),
+        appended=appended(store),
     )
 
 

@@ -14,6 +14,7 @@ from prefloom.flows.dataset import manifest, shards, stages, tables
 from prefloom.flows.dataset.invariants import READING, Check, exports, judgements, labels, preferences, vectors
 from prefloom.flows.dataset.invariants_diversity import diversity
 from prefloom.flows.dataset.invariants_pilot import chosen, pilot
+from prefloom.flows.dataset.invariants_refinement import refinements, rounds
 from prefloom.flows.dataset.invariants_sources import answers_due, readers_due, sources
 from prefloom.flows.dataset.store import Store
 from prefloom.schemas.candidate import Candidate
@@ -27,6 +28,7 @@ from prefloom.schemas.pilot import PilotPair
 from prefloom.schemas.prompt import Prompt
 from prefloom.schemas.recipe import Recipe, fingerprint
 from prefloom.schemas.record import Record
+from prefloom.schemas.refined import Refined
 from prefloom.schemas.sources import ModelCandidates
 from prefloom.schemas.splits import cells, persona_splits, split_of
 from prefloom.schemas.texts import short
@@ -38,6 +40,7 @@ RECORDS: dict[str, type[Record]] = {
     "embeddings": Embedding,
     "pilot": PilotPair,
     "comparisons": Comparison,
+    "refinements": Refined,
     "judgements": Judgement,
     "labels": Label,
     "preferences": Preference,
@@ -69,6 +72,7 @@ def validate(store: Store) -> list[Check]:
         *([pilot(data, recipe)] if recipe.pilot and sound else []),
         chosen(data, recipe),
         sources(data, recipe),
+        *([refinements(data, recipe)] if recipe.refinement else []),
         judgements(data, recipe),
         labels(data),
         preferences(data, recipe),
@@ -151,6 +155,8 @@ def _links(data: dict[str, pl.DataFrame]) -> Check:
         ("judgements", "comparison_id", "comparisons", "comparison_id"),
         ("labels", "persona_id", "personas", "persona_id"),
         ("labels", "comparison_id", "comparisons", "comparison_id"),
+        ("refinements", "persona_id", "personas", "persona_id"),
+        ("refinements", "comparison_id", "comparisons", "comparison_id"),
         ("comparisons.persona_ids", "persona_id", "personas", "persona_id"),
     ]
     for table, column, target, key in links:
@@ -161,10 +167,10 @@ def _links(data: dict[str, pl.DataFrame]) -> Check:
         away = data["comparisons"].join(prompts, left_on=column, right_on="candidate_id").filter(pl.col("home") != pl.col("prompt_id"))
         check.expect(away.is_empty(), f"{away.height} comparisons.{column} answer another prompt")
     homes = data["comparisons"].select("comparison_id", pl.col("prompt_id").alias("home"))
-    for table in ("judgements", "labels", "preferences"):
+    for table in ("refinements", "judgements", "labels", "preferences"):
         away = data[table].join(homes, on="comparison_id").filter(pl.col("home") != pl.col("prompt_id"))
         check.expect(away.is_empty(), f"{away.height} {table} name another prompt than their comparison")
-    late = data["rejected"].filter(pl.col("stage").is_in(["judgements", "labels", "preferences"]))
+    late = data["rejected"].filter(pl.col("stage").is_in(["refinements", "judgements", "labels", "preferences"]))
     ghosts = late.join(homes, left_on="row_id", right_on="comparison_id", how="anti")
     check.expect(ghosts.is_empty(), f"{ghosts.height} rejected rows name no comparison")
     return check
@@ -189,6 +195,8 @@ def _accounting(store: Store, data: dict[str, pl.DataFrame], found: Manifest, re
         answers = data["candidates"].group_by("prompt_id").len()["len"].cast(pl.Int64)
         meetings = sum(min(n * (n - 1) // 2, 2 * n) for n in answers) if recipe.pilot.rates else 0
         considered["pilot"] = data["candidates"].height + 2 * meetings + 2 * readers_due(data, recipe.pilot.personas)
+    if recipe.refinement:
+        considered["refinements"] = rounds(data, recipe.refinement)
     if isinstance(source := recipe.candidates, ModelCandidates):
         considered["candidates"] = answers_due(data, source)
     for name, entry in found.stages.items():

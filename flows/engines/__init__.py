@@ -31,6 +31,13 @@ def open_engine(run: Run, name: str) -> Engine:
     return open_endpoint(run, name)
 
 
+def open_people(run: Run) -> Engine:
+    """The planted people of a run, who answer for themselves what they prefer."""
+    from prefloom.flows.engines.society.interview import People
+
+    return People(run.resolved.recipe)
+
+
 def introduce(run: Run, name: str, letters: tuple[str, ...]) -> Probe:
     """Find out what serves a model that is asked over a network, and how it gives `letters` if it has to choose among some."""
     from prefloom.flows.engines.endpoint import opening

@@ -14,6 +14,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from prefloom.flows.dataset import executions, manifest, population, statistics
+from prefloom.flows.dataset.completed import outcome
 from prefloom.flows.dataset.run import RECIPE, Run
 from prefloom.flows.dataset.store import Store
 from prefloom.flows.report import audit, diversity, gallery, sections
@@ -50,6 +51,7 @@ def render(store: Store) -> str:
         margins=sections.margins(data, manifest.recipe_of(store, found)),
         orders=sections.orders(data),
         people=sections.people(data, votes, agreement),
+        refinement=outcome(store),
         answers=sections.answers(data, agreement),
         written=gallery.written(data),
         properties=gallery.properties(data),

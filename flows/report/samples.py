@@ -43,6 +43,7 @@ class Verdict:
     probability: float
     reason: str | None
     readings: list[tuple[str, str, float, float]]
+    appended: str = ""  # what refinement added to the persona
 
 
 @dataclass(frozen=True)
@@ -103,5 +104,6 @@ def _verdict(data: Dataset, label: Row) -> Verdict:
     mine = (pl.col("persona_id") == label["persona_id"]) & (pl.col("comparison_id") == label["comparison_id"])
     reads = data.judgements.filter(mine).sort("template", "order").select("order", "template", "log_odds", "mass").rows()
     persona = data.personas.filter(pl.col("persona_id") == label["persona_id"])["description"].item()
+    added = data.appended.filter(pl.col("persona_id") == label["persona_id"])["appended"].item()
     chosen = "a" if label["margin"] > 0 else "b" if label["margin"] < 0 else ""
-    return Verdict(persona, chosen, label["margin"], label["probability"], label["reason"], reads)
+    return Verdict(persona, chosen, label["margin"], label["probability"], label["reason"], reads, added)

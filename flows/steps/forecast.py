@@ -26,6 +26,7 @@ from prefloom.flows.steps.forecast_asked import Foreseen
 from prefloom.flows.steps.forecast_bytes import Size, journal_bytes, per_character, rejected_bytes, sized, table_bytes
 from prefloom.flows.steps.forecast_pilot import Ahead, expected_pilot
 from prefloom.flows.steps.forecast_readings import Panel, Readings, expected_readings
+from prefloom.flows.steps.forecast_refinement import expected_refinement
 from prefloom.flows.steps.forecast_rows import Drawn
 from prefloom.flows.steps.forecast_vectors import peek
 from prefloom.flows.steps.personas import personas_of
@@ -107,14 +108,20 @@ def forecast(run: Run, uses: freshness.Materials) -> Forecast:
     ahead = expected_pilot(run, uses, personas, prompts, answers)
     comparisons, few = choose(recipe, personas, prompts, answers.rows, prompts["prompt_id"].to_list(), ahead.rows)
     panel = Panel(personas, prompts, comparisons)
+    refining = expected_refinement(run, uses, panel, answers)
+    panel = replace(panel, personas=refining.personas)
     readings = expected_readings(panel, run, uses, answers)
+    if not refining.known:
+        readings = replace(readings, left=readings.usage)
     drawn = Drawn(panel, recipe, readings)
     judge = recipe.judgements.model
     pace = {name: writer.pace for name, writer in writers.items() if writer.pace}
     tried = pace | answers.pace | ({judge: readings.pace} if readings.pace else {})
-    sizes = _early(panel, answers, ahead, (unfit, repeated, few), recipe) | sized(drawn, answers)
-    rest = _less(readings, ahead.shared(comparisons)) if ahead.rows is not None else readings.left
-    asked = replace(drawn, readings=replace(readings, left=rest + ahead.left)) if ahead.rows is not None else drawn
+    sizes = _early(panel, answers, ahead, (unfit, repeated, few), recipe)
+    sizes |= ({"refinements": Size(refining.rows, refining.bytes)} if recipe.refinement else {}) | sized(drawn, answers)
+    shared = ahead.shared(comparisons) if ahead.rows is not None and recipe.refinement is None else 0  # of the same descriptions
+    rest = _less(readings, shared) if shared else readings.left
+    asked = replace(drawn, readings=replace(readings, left=rest + ahead.left + refining.left))
     calls: dict[str, tuple[Usages, Usages]] = {
         "candidates": (answers.usage, answers.left),
         "judgements": ({judge: readings.usage}, {judge: rest}),
@@ -125,7 +132,11 @@ def forecast(run: Run, uses: freshness.Materials) -> Forecast:
         calls["prompts"] = ({name: w.usage for name, w in writers.items()}, {name: w.left for name, w in writers.items()})
     if ahead.usage.calls:
         calls["pilot"] = ({judge: ahead.usage}, {judge: ahead.left})
-    guessed = {"judgements", "labels", "preferences", "exports", *assumed} | (set() if ahead.exact else {"pilot", "comparisons"})
+    if recipe.refinement:
+        calls["refinements"] = ({stages.refiner(recipe): refining.usage}, {stages.refiner(recipe): refining.left})
+    guessed = {"refinements", "judgements", "labels", "preferences", "exports", *assumed} | (
+        set() if ahead.exact else {"pilot", "comparisons"}
+    )
     guessed |= {"prompts"} if written else set()
     guessed |= {"personas", "comparisons"} if any(author.unknown for author in authors.values()) else set()
     if answers.unknown or answers.guessed or {"prompts", "candidates"} & guessed:
@@ -147,6 +158,7 @@ def forecast(run: Run, uses: freshness.Materials) -> Forecast:
             *answers.basis,
             *readings.basis,
             *ahead.basis,
+            *refining.basis,
             *_assumptions(readings),
             *forecast_time.basis(recipe, tried),
         ),
@@ -243,7 +255,8 @@ def _warnings(panel: Panel, answers: Answers, few: pl.DataFrame, recipe: Recipe)
         ]
     said += [f"{key} is not stated: max_tokens stands in for it, so tokens, bytes and money are upper bounds" for key in answers.bounds]
     if recipe.prices:
-        used = [*stages.BY_NAME["prompts"].models(recipe), *answers.usage, recipe.judgements.model]
+        refiners = [stages.refiner(recipe)] if recipe.refinement else []
+        used = [*stages.BY_NAME["prompts"].models(recipe), *answers.usage, recipe.judgements.model, *refiners]
         said += [f"no price for {name}: its calls are in no sum of money" for name in dict.fromkeys(used) if name not in recipe.prices]
     return tuple(said)
 

@@ -16,6 +16,7 @@ from prefloom.flows.steps.candidates import answer_template
 from prefloom.flows.steps.judgements import INPUTS
 from prefloom.flows.steps.portraits import INPUTS as PORTRAIT_INPUTS
 from prefloom.flows.steps.prompts import expect_source
+from prefloom.flows.steps.sentences import SENTENCE_INPUTS
 from prefloom.flows.steps.steering import VIEW_INPUTS, asked_views
 from prefloom.prompts import expect_inputs, load
 from prefloom.schemas.errors import InputError
@@ -62,6 +63,9 @@ def probe_inputs(resolved: Resolved) -> None:
     recipe = resolved.recipe
     for template in recipe.judgements.templates:
         expect_inputs(template, INPUTS)
+    if recipe.refinement:
+        expect_inputs(recipe.refinement.template, INPUTS)
+        expect_inputs(recipe.refinement.append.template, SENTENCE_INPUTS)
     if recipe.pilot:
         expect_inputs(stages.GENERIC, INPUTS - {"persona"})
     if isinstance(recipe.candidates, ModelCandidates):

@@ -5,11 +5,13 @@
 WHO IS PLANTED   people.py (tastes), wording.py (descriptions), utility.py (what a text is worth), truth.py (kept apart from every run)
 WHO WRITES       respondent.py (what), voice.py (how), content.py (what is known), inventor.py (new tasks, questions, viewpoints),
                  biographer.py (people who do not exist)
-WHO JUDGES       reader.py (what a description says), judge.py (log-odds with declared faults)
+WHO JUDGES       reader.py (what a description says), judge.py (log-odds with declared faults), refining.py (when it cannot tell)
+WHO IS ASKED     interview.py (planted people themselves)
 
 Everything follows from the rendered messages, the sampling settings and the member (data/society/characters.yaml): ids, traits and planted
-tastes never reach it. A message with fenced `first` and `second` passages is judged; one with `traits`, `examples`,
-`people` or an `outline` asks for something new; any other is answered. The same request gets the same reply on every machine.
+tastes never reach it. A message with fenced `first` and `second` passages is judged; one with `chosen` and `other` gets a sentence on who
+chose so (refining.py); one with `traits`, `examples`, `people` or an `outline` asks for something new; any other is answered. The same
+request gets the same reply on every machine.
 """
 
 import hashlib
@@ -17,6 +19,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
+from itertools import accumulate
 
 import orjson
 
@@ -25,6 +28,7 @@ from prefloom.flows.engines.society.biographer import portray
 from prefloom.flows.engines.society.data import load, revision
 from prefloom.flows.engines.society.inventor import invent, questions, viewpoints
 from prefloom.flows.engines.society.judge import Asked, Fill, Judge, Verdict, profile
+from prefloom.flows.engines.society.refining import doubts, sentence, three
 from prefloom.flows.engines.society.respondent import respond
 from prefloom.prompts.fence import apart
 from prefloom.schemas.errors import InputError, nearest
@@ -77,10 +81,17 @@ class Society:
             if "first" in passages and "second" in passages:
                 places.append(place)
                 asked.append(Asked(passages["first"], passages["second"], passages.get("persona", ""), around))
+            elif "chosen" in passages and "other" in passages:
+                said = sentence(passages["chosen"], passages["other"], passages.get("persona", ""))
+                replies[place] = _reply(request, said, None)
             else:
                 replies[place] = _reply(request, self._words(passages, around, request), None)
-        for place, verdict in zip(places, self._judge.read(asked), strict=True):
-            replies[place] = _judged(requests[place], verdict)
+        for place, one, verdict in zip(places, asked, self._judge.read(asked), strict=True):
+            if len(requests[place].letters) == 3 and not verdict.refuses:
+                chances = three(verdict.log_odds, doubts([one])[0], self._judge.traits["slope"])
+                replies[place] = _chosen(requests[place], chances, verdict.mass)
+            else:
+                replies[place] = _judged(requests[place], verdict)
         return [reply for reply in replies if reply is not None]
 
     def _words(self, passages: dict[str, str], around: str, request: Request) -> str:
@@ -129,10 +140,27 @@ def _judged(request: Request, verdict: Verdict) -> Reply:
     return _reply(request, text, {"A": round(log_mass + first, 4), "B": round(log_mass + second, 4)})
 
 
+def _chosen(request: Request, chances: Sequence[float], mass: float) -> Reply:
+    """The same with a third letter for who cannot tell. A sample is drawn along the letters, by the seed."""
+    letter = max(zip(chances, request.letters, strict=True), key=lambda item: item[0])[1]
+    text = letter if mass >= 0.5 else _WORDY
+    if request.temperature:
+        tempered = [math.exp((chance - max(chances)) / request.temperature) for chance in chances]
+        number = _number(request) / mass * math.fsum(tempered)
+        text = next((one for one, end in zip(request.letters, accumulate(tempered), strict=True) if number < end), _WORDY)
+    logs = {one: round(math.log(max(mass, 1e-12)) + chance, 4) for one, chance in zip(request.letters, chances, strict=True)}
+    return _reply(request, text, logs)
+
+
+def _number(request: Request) -> float:
+    """A number in [0, 1) that goes with the request, its seed and its repeat."""
+    content = orjson.dumps([request.messages, request.temperature, request.seed, request.repeat])
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest()) / 2.0**64
+
+
 def _sampled(request: Request, log_odds: float, mass: float) -> str:
     """A verdict drawn from the same probabilities, by the seed."""
-    content = orjson.dumps([request.messages, request.temperature, request.seed, request.repeat])
-    number = int.from_bytes(hashlib.blake2b(content, digest_size=8).digest()) / 2.0**64
+    number = _number(request)
     if number >= mass:
         return _WORDY
     return "A" if number / mass < math.exp(_log_chances(log_odds)[0]) else "B"

@@ -33,7 +33,7 @@ def tell(levels: NDArray[np.int64], strengths: Floats, stated: float, name: str)
     some.sort(key=lambda place: -strengths[place])
     told = some[: round(stated * len(some))]
     told.sort(key=lambda place: draw_one(0, f"{name}/order", place))
-    clauses = [_clause(PROPERTIES[place], int(levels[place]), f"{name}/{place}") for place in told]
+    clauses = [clause(PROPERTIES[place], int(levels[place]), f"{name}/{place}") for place in told]
     text = ""
     for start in range(0, len(clauses), _CLAUSES):
         part = clauses[start : start + _CLAUSES]
@@ -47,7 +47,8 @@ def exact(weights: Floats) -> list[str]:
     return [" Weights: " + " ".join(f"{weight:+.6f}" for weight in row) for row in weights]
 
 
-def _clause(taste: str, level: int, name: str) -> str:
+def clause(taste: str, level: int, name: str) -> str:
+    """What somebody feels about a property, in words drawn by the name: ("length", -2, "…") -> "insists on brevity"."""
     known = load("people.yaml")
     against = draw_one(0, f"{name}/against", 0) % 3 == 0
     verbs = known["verbs"][("strong" if abs(level) == 2 else "mild") + ("_against" if against else "")]
