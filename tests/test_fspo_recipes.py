@@ -40,7 +40,7 @@ SHOWN = {
 def test_a_small_dataset_shows_its_rows_of_the_checklist(name: str, tmp_path: Path) -> None:
     run = Run.create(tmp_path, resolve(name, [*SMALL[name], "shards.prompts=1", "shards.personas=1"]))
     run.store_recipe()
-    for stage in ("personas", "prompts", "candidates", "comparisons", "refinements", "judgements", "labels", "preferences"):
+    for stage in ("personas", "prompts", "candidates", "comparisons", "refinements", "judgements", "labels", "preferences", "exports"):
         if stages.BY_NAME[stage].wanted(run.resolved.recipe):
             make(run, stage)
     found = list(rows(run))
