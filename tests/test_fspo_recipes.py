@@ -44,7 +44,7 @@ def test_a_small_dataset_shows_its_rows_of_the_checklist(name: str, tmp_path: Pa
         if stages.BY_NAME[stage].wanted(run.resolved.recipe):
             make(run, stage)
     found = list(rows(run))
-    assert {row.criterion for row in found if row.holds is False} == set(), found
+    assert {row.criterion for row in found if row.holds is False} <= {"F20"}, found
     assert {row.criterion for row in found if row.holds} >= SHOWN[name] - {"F20"}  # of so few comparisons it may be anything
 
 
