@@ -20,6 +20,7 @@ import polars as pl
 from prefloom.flows.dataset import tables
 from prefloom.flows.dataset.run import Run
 from prefloom.flows.dataset.validate import RECORDS
+from prefloom.schemas.label import TrlExample
 from prefloom.schemas.sources import ModelCandidates
 from prefloom.schemas.steering import AskedViews
 
@@ -186,11 +187,31 @@ def f12(data: Tables) -> Row:
 
 
 def f14(data: Tables) -> Row:
-    """Refinement has its table."""
-    wanted = getattr(data.recipe, "refinement", None) is not None
-    return (
-        Row("F14", data["refinements"].height > 0, f"{data['refinements'].height:,} rounds") if wanted else Row("F14", None, "not refined")
+    """Rounds in sequence, a sentence wherever the description could not tell, the whole history."""
+    if data.recipe.refinement is None:
+        return Row("F14", None, "not refined")
+    history = data["refinements"].sort("persona_id", "round")
+    open_ = history.filter(pl.col("verdict") == "cannot_tell")
+    decided = history.filter(pl.col("verdict") != "cannot_tell")
+    once = not history.select("persona_id", "round").is_duplicated().any()
+    right = once and bool((decided["choice"] == decided["verdict"]).all()) and not decided["appended"].any()
+    return Row(
+        "F14", right, f"{history.height:,} rounds, {open_.height:,} that could not tell, {history['appended'].sum():,} sentences appended"
     )
+
+
+def f15(data: Tables) -> Row:
+    """What stands for the persona in an export is what the last round left, and it begins with the seed."""
+    if data.recipe.refinement is None:
+        return Row("F15", None, "not refined")
+    last = data["refinements"].sort("round").group_by("persona_id").agg(pl.col("description").last().alias("refined"))
+    both = data["personas"].join(last, on="persona_id")
+    begins = all(refined.startswith(seed) for seed, refined in both.select("description", "refined").iter_rows())
+    said = tables.read(data.run.store, "exports/trl/*/*.parquet", TrlExample, ["persona_id", "prompt"]).unique("persona_id")
+    told = both.join(said, on="persona_id").select("refined", pl.col("prompt").list.first().struct.field("content"))
+    right = sum(refined in content for refined, content in told.iter_rows())
+    longer = (both["refined"].str.len_chars() - both["description"].str.len_chars()).mean()
+    return Row("F15", begins and right == told.height > 0, f"{right} of {told.height} exported as refined, {longer:.0f} characters longer")
 
 
 def f17(data: Tables) -> Row:
@@ -261,7 +282,7 @@ def f22(data: Tables) -> Row:
     )
 
 
-CHECKS: tuple[Callable[[Tables], Row], ...] = (f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f14, f17, f18, f19, f20, f21, f22)
+CHECKS: tuple[Callable[[Tables], Row], ...] = (f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f14, f15, f17, f18, f19, f20, f21, f22)
 
 
 def rows(run: Run) -> Iterator[Row]:
