@@ -171,7 +171,7 @@ STAGES: tuple[Stage, ...] = (
         1,
         "reading",
         ("personas", "prompts", "candidates", "comparisons"),
-        ("seed", "judgements", "controls"),
+        ("seed", "judgements.model", "judgements.templates", "controls"),
         templates=_control_templates,
         models=_control_models,
         wanted=lambda recipe: recipe.controls is not None,
