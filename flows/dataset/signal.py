@@ -26,7 +26,7 @@ from prefloom.flows.dataset.store import Store
 from prefloom.schemas.comparison import in_order_ab
 from prefloom.schemas.controls import Control, SignalLimits
 from prefloom.schemas.errors import InputError
-from prefloom.schemas.label import Judgement, Label
+from prefloom.schemas.label import Judgement
 
 CELL = ["persona_id", "comparison_id"]
 MOST_PERSONAS, MOST_LABELS = 300, 60_000  # of a larger dataset those with the lowest ids, which are hashes
@@ -100,7 +100,8 @@ class Signal:
 def load(store: Store) -> Evidence:
     """Read the judgements and controls of a dataset."""
     columns = ["persona_id", "comparison_id", "prompt_id", "template", "order", "repeat", "log_odds"]
-    judged = tables.read(store, "judgements/part-*.parquet", Judgement, columns).filter(pl.col("repeat") == 0)
+    judged = tables.read(store, "judgements/part-*.parquet", Judgement, ["model", *columns]).filter(pl.col("repeat") == 0)
+    judged = judged.filter(pl.col("model") == pl.col("model").mode().sort().first())
     controls = tables.read(store, "controls/part-*.parquet", Control, ["read_as", *columns])
     ab, ba = (pl.col("log_odds").filter(pl.col("order") == order).mean() for order in ("ab", "ba"))
     bias = judged.group_by("template").agg(((ab + ba) / 2).alias("bias"))
@@ -274,11 +275,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return None if np.isnan(value) else round(value, 4)
     return value
-
-
-def labels_beside_generic(store: Store) -> pl.DataFrame:
-    """persona_id, comparison_id, margin and p_generic of every label that has one: what an audit holds against the truth."""
-    return tables.read(store, "labels/part-*.parquet", Label, [*CELL, "margin", "p_generic"]).drop_nulls("p_generic")
 
 
 if __name__ == "__main__":

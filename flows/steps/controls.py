@@ -61,7 +61,7 @@ def read_controls(job: ShardJob) -> ShardReport:
     answers = dict(tables.read(run.store, job.part("candidates"), Candidate, ["candidate_id", "text"]).iter_rows())
     splits = dict(tables.read(run.store, "personas/part-*.parquet", Persona, ["persona_id", "split"]).iter_rows())
     asked = tables.read(run.store, "comparisons/part-*.parquet", Comparison, ["comparison_id", "persona_ids"])
-    plan = [*readings(recipe, comparisons, choose(recipe, asked), splits)]
+    plan = [*readings(recipe, comparisons, choose(recipe, asked, splits), splits)]
     engine = open_engine(run, recipe.judgements.model)
     request = asker(recipe, engine.votes, dict(descriptions(run.store).iter_rows()), prompts, answers)
     meter = Meter(job, planned=len(plan))
@@ -84,10 +84,14 @@ def read_controls(job: ShardJob) -> ShardReport:
     return meter.billed(job.write(Control, frame, tables.frame(Rejected, failures), considered=len(plan), usage=meter.usage()))
 
 
-def choose(recipe: Recipe, asked: pl.DataFrame) -> tuple[Chosen, Chosen]:
-    """(whom to read once more, whom to shuffle) per comparison, from comparison_id and persona_ids of all comparisons."""
+def choose(recipe: Recipe, asked: pl.DataFrame, splits: Mapping[str, str]) -> tuple[Chosen, Chosen]:
+    """(whom to read once more, whom to shuffle) per comparison, from comparison_id and persona_ids of all comparisons.
+
+    `splits` has the personas whom a judge reads; nobody else is chosen.
+    """
     controls = recipe.controls or Controls()
     pairs = asked.select("comparison_id", "persona_ids").explode("persona_ids").drop_nulls().rename({"persona_ids": "persona_id"})
+    pairs = pairs.filter(pl.col("persona_id").is_in(list(splits)))
     order = draw(recipe.seed, "controls", keys(pairs["persona_id"]), keys(pairs["comparison_id"]))
     alone = pairs["persona_id"].n_unique() < 2  # there is nobody else to be read as
     return _lowest(pairs, order, controls.count(controls.repeats, len(order))), _lowest(
@@ -105,7 +109,7 @@ def _lowest(pairs: pl.DataFrame, order: np.ndarray[tuple[int, ...], np.dtype[np.
 def readings(
     recipe: Recipe, comparisons: Sequence[Comparison], chosen: tuple[Chosen, Chosen], splits: Mapping[str, str]
 ) -> Iterator[Wanted]:
-    """Every control reading of these comparisons, grouped by comparison, order and template. `splits` has all personas."""
+    """Every control reading of these comparisons, grouped by comparison, order and template."""
     again, shuffled = chosen
     generic = bool(recipe.controls and recipe.controls.generic)
     for comparison in comparisons:
@@ -122,7 +126,7 @@ def readings(
 def other(seed: int, persona_id: str, comparison: Comparison, splits: Mapping[str, str]) -> str:
     """Whose description stands in for this persona's on this comparison; never its own."""
     mine = splits[persona_id]
-    readers = [who for who in comparison.persona_ids if who != persona_id]
+    readers = [who for who in comparison.persona_ids if who != persona_id and who in splits]
     near = [who for who in readers if splits[who] == mine] or readers
     among = near or [who for who in splits if who != persona_id and splits[who] == mine] or [who for who in splits if who != persona_id]
     place = draw(seed, "shuffled", keys([persona_id]), keys([comparison.comparison_id]))[0]

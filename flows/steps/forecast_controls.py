@@ -50,7 +50,7 @@ def expected_controls(run: Run, uses: freshness.Materials, panel: Panel, answers
         return Expected()
     comparisons = [Comparison.model_construct(None, **row) for row in panel.comparisons.iter_rows(named=True)]
     splits = dict(panel.personas.select("persona_id", "split").iter_rows())
-    plan = [*readings(recipe, comparisons, choose(recipe, panel.comparisons), splits)]
+    plan = [*readings(recipe, comparisons, choose(recipe, panel.comparisons, splits), splits)]
     met = _met(recipe, answers)
     paid: dict[tuple[str, ...], Wanted] = {}
     free: dict[tuple[str, ...], Wanted] = {}

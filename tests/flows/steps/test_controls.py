@@ -86,11 +86,12 @@ def test_a_forecast_counts_them(run: Run, tmp_path: Path) -> None:
 
 
 def test_the_share_decides_and_grows_without_moving_anybody() -> None:
-    asked = pl.DataFrame({"comparison_id": [f"{i:016x}" for i in range(50)], "persona_ids": [[f"{j:016x}" for j in range(20)]] * 50})
+    people = [f"{j:016x}" for j in range(20)]
+    asked = pl.DataFrame({"comparison_id": [f"{i:016x}" for i in range(50)], "persona_ids": [people] * 50})
 
     def chosen(**settings: Any) -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
-        found = choose(Recipe.model_validate(BASE | {"controls": settings}), asked)
-        again, shuffled = ({(c, who) for c, people in part.items() for who in people} for part in found)
+        found = choose(Recipe.model_validate(BASE | {"controls": settings}), asked, dict.fromkeys(people, "train"))
+        again, shuffled = ({(c, who) for c, some in part.items() for who in some} for part in found)
         return again, shuffled
 
     again, shuffled = chosen(repeats=0.05, shuffled=0.2, least=10)
