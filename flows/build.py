@@ -27,6 +27,7 @@ from prefloom.flows.dataset.lock import run_lock
 from prefloom.flows.dataset.resolve import resolve
 from prefloom.flows.dataset.run import Run
 from prefloom.flows.dataset.shards import ShardJob, ShardReport, merge, with_calls_ahead
+from prefloom.flows.dataset.uses import refiner
 from prefloom.flows.display import describe, tabulate
 from prefloom.flows.engines import close_engines, count_prefill, introduce, keep_truth
 from prefloom.flows.engines.asking import STOPPING
@@ -201,7 +202,7 @@ class Build:
 
     def _introduce(self, name: str) -> None:
         recipe = self.run.resolved.recipe
-        refines = recipe.refinement is not None and name == stages.refiner(recipe)
+        refines = recipe.refinement is not None and name == refiner(recipe)
         probe = introduce(self.run, name, THREE if refines else LETTERS if name == recipe.judgements.model else ())
         self.introduced.add(name)
         self.uses = freshness.materials(self.run)

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
 import typer
 
+from prefloom.flows.cli_common import AsJson, Out, Overrides, RecipeName, folder, say
+from prefloom.flows.cli_measure import ablate, audit, calibrate
 from prefloom.schemas.errors import InputError
 from prefloom.schemas.texts import short, visible
 
@@ -33,10 +35,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 _RESUME = "prefloom: that was a fault of prefloom, not of your input; what is done is kept in {}, and the same command goes on from there"
-RecipeName = Annotated[str, typer.Argument(help="A recipe file, or the name of a recipe that ships with prefloom (demo).")]
-Out = Annotated[str, typer.Option(help="Folder that holds runs/ and journal/, from where you are.")]
-Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a value, e.g. personas.0.count=250.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 
 def _version(wanted: bool) -> None:
@@ -85,9 +83,9 @@ def plan(
     from prefloom.flows.steps.forecast_text import text
     from prefloom.flows.steps.freshness import materials
 
-    run = Run.create(_folder(out), resolve(recipe, set_ or ()))
+    run = Run.create(folder(out), resolve(recipe, set_ or ()))
     found = report(forecast(run, materials(run)), run.resolved.recipe)
-    _say(as_json, found, text(found, min(100, max(40, shutil.get_terminal_size((100, 24)).columns))))
+    say(as_json, found, text(found, min(100, max(40, shutil.get_terminal_size((100, 24)).columns))))
 
 
 @app.command()
@@ -115,14 +113,14 @@ def build(
     from prefloom.flows.dataset.run import Run
     from prefloom.flows.steps import freshness
 
-    run = Run.create(_folder(out), resolve(recipe, set_ or ()))
+    run = Run.create(folder(out), resolve(recipe, set_ or ()))
     uses = freshness.materials(run)
     if freshness.is_finished(run, uses) and not (retry_failed and freshness.has_failures(run)):
         freshness.check_outcomes(run)
         if not run.recipe_is_stored():  # other prices, for the report
             with run_lock(run.folder):
                 run.store_recipe()
-        _say(as_json, {"dataset": str(run.folder), "status": "already built"}, f"{run.folder} is already built; nothing to do")
+        say(as_json, {"dataset": str(run.folder), "status": "already built"}, f"{run.folder} is already built; nothing to do")
         return
     freshness.probe_inputs(run.resolved)
     with run_lock(run.folder):
@@ -152,13 +150,7 @@ def build(
     text += f", {seconds - work:.1f} s of them outside the stages: Prefect, servers that start, hashing, the report"
     if (run.folder / "report.html").exists():
         text += f"\nlook at {run.folder / 'report.html'}"
-    _say(as_json, value | rows, text)
-
-
-def _folder(out: str) -> Path:
-    if "://" in out:
-        raise InputError("--out", found=out, expected="a local folder")
-    return Path(out)
+    say(as_json, value | rows, text)
 
 
 def _execute(run: "Run", recipe: str, out: str, overrides: list[str], retry_failed: bool) -> dict[str, dict[str, Any]]:
@@ -216,88 +208,7 @@ def report(
 
     size = write_report(Store(str(dataset)))
     path = dataset / NAME
-    _say(as_json, {"report": str(path), "bytes": size}, f"wrote {path} ({size / 1e6:.1f} MB); open it in a browser")
-
-
-@app.command()
-def audit(
-    dataset: Annotated[Path, typer.Argument(help="A run folder.")],
-    gold: Annotated[Path | None, typer.Option("--gold", metavar="FILE", help="Choices of people: .jsonl, .csv or .parquet.")] = None,
-    write_gold: Annotated[Path | None, typer.Option("--write-gold", metavar="FILE", help="Write planted choices, for calibrate.")] = None,
-    most: Annotated[int, typer.Option("--most", min=1, help="How many choices are written.")] = 500,
-    split: Annotated[str, typer.Option("--split", help="Of which labels: a split, or all.")] = "validation",
-    as_json: AsJson = False,
-) -> None:
-    """Measure how often the labels are right.
-
-    Against the planted tastes of a simulated society, and against choices of people: rows of comparison_id (or candidate_a and
-    candidate_b), choice (a or b) or chosen_id, and persona_id if a choice is not everybody's. Accuracy, calibration, what averaging and
-    each check are worth, what the errors are like. The figures go into audit.json and into report.html, not into the manifest.
-    """
-    from prefloom.flows.dataset.run import Run
-    from prefloom.flows.report.page import write_report
-    from prefloom.flows.steps.audit import audit as measure
-    from prefloom.flows.steps.audit import write_gold as write_choices
-    from prefloom.flows.steps.audit_text import text
-
-    run = Run(dataset)
-    if write_gold:
-        count = write_choices(run, write_gold, most, split)
-        _say(as_json, {"file": str(write_gold), "rows": count}, f"{write_gold}: {count:,} planted choices of {split}")
-        return
-    found = measure(run, gold)
-    write_report(run.store)
-    _say(as_json, found, text(found))
-
-
-@app.command()
-def ablate(
-    recipe: RecipeName,
-    out: Out = "data",
-    set_: Overrides = None,
-    seeds: Annotated[int, typer.Option(min=2, max=100, help="Societies, each with its own people, answers and draws.")] = 5,
-    phi: Annotated[list[float] | None, typer.Option("--phi", help="Build with a society judge of this phi; give it once or more.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Switch every check and every diversity step off in turn, and say what each buys.
-
-    Builds the recipe as it is, without each step and without any, for several seeds, all from one journal; then compares labels, and what
-    can be learnt from them, with the planted tastes of the society: as they are, at a matched number of labels, and at a matched number
-    of judge calls. The figures go into ablations/ beside runs/.
-
-    \b
-      prefloom ablate diverse --seeds 5 --phi 0.25 --phi 0.9
-    """
-    from prefloom.flows import policies
-    from prefloom.flows.local_server import local_server
-
-    _folder(out)
-    policies.apply_environment()
-    from prefloom.flows.ablate import Plan, text
-    from prefloom.flows.ablate import ablate as compare
-
-    plan = Plan.of(recipe, out, tuple(set_ or ()), seeds, phi or ())
-    with local_server():
-        found = cast("dict[str, Any]", compare(plan))
-    _say(as_json, found, text(found))
-
-
-@app.command()
-def calibrate(
-    dataset: Annotated[Path, typer.Argument(help="A run folder.")],
-    gold: Annotated[Path, typer.Option("--gold", metavar="FILE", help="Choices of people, as for audit.")],
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where the map goes.")] = Path("calibration.json"),
-    most: Annotated[int, typer.Option("--most", min=1, help="Labels that are used at most.")] = 500,
-    split: Annotated[str, typer.Option("--split", help="Of which labels: a split, or all.")] = "validation",
-    as_json: AsJson = False,
-) -> None:
-    """Fit what a margin is worth: a map to the probability of being right, for judgements.calibration."""
-    from prefloom.flows.dataset.run import Run
-    from prefloom.flows.steps.calibrate import calibrate as fit
-    from prefloom.flows.steps.calibrate import text
-
-    known = fit(Run(dataset), gold, out, most, split)
-    _say(as_json, known.model_dump(mode="json"), text(known, out))
+    say(as_json, {"report": str(path), "bytes": size}, f"wrote {path} ({size / 1e6:.1f} MB); open it in a browser")
 
 
 @app.command()
@@ -315,7 +226,7 @@ def show(
 
     store = Store(str(dataset))
     report = overview(store) | {"preferences": sample(store, rows)}
-    _say(as_json, report, text(report))
+    say(as_json, report, text(report))
 
 
 @app.command()
@@ -337,9 +248,13 @@ def validate(
     skipped = "" if len(results) > 2 else "; the files must be whole before the other checks mean anything"
     verdict = f"{dataset} is NOT valid: failed {', '.join(r.name for r in failed)}{skipped}" if failed else f"{dataset} is valid"
     report = {"dataset": str(dataset), "valid": not failed, "checks": [vars(result) for result in results]}
-    _say(as_json, report, "\n".join([*lines, verdict]))
+    say(as_json, report, "\n".join([*lines, verdict]))
     if failed:
         raise typer.Exit(1)
+
+
+for measure in (audit, calibrate, ablate):
+    app.command()(measure)
 
 
 @app.command()
@@ -364,18 +279,6 @@ def simulate(
     from prefloom.flows.engines.society.server_faults import Faults
 
     serve(Settings(host, port, cache_blocks, Faults(seed, rate_429, rate_500, drop, torn, latency, drip)))
-
-
-def _say(as_json: bool, value: dict[str, Any], text: str) -> None:
-    try:
-        sys.stdout.write((json.dumps(value, ensure_ascii=True) if as_json else visible(text)) + "\n")
-        sys.stdout.flush()
-    except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the rest of it has nowhere to go when Python ends
-        if isinstance(error, BrokenPipeError):
-            raise typer.Exit(128 + signal.SIGPIPE) from None  # whoever read along has had enough
-        error.filename = "standard output"
-        raise
 
 
 def main() -> None:

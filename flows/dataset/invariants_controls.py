@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from prefloom.flows.dataset.invariants import READING, TOLERANCE, Check
-from prefloom.flows.dataset.stages import GENERIC
+from prefloom.flows.dataset.uses import GENERIC
 from prefloom.schemas.comparison import in_order_ab
 from prefloom.schemas.recipe import Recipe
 from prefloom.schemas.section import portable
@@ -21,11 +21,13 @@ _OWN = (pl.col("persona_id") == pl.col("read_as")) & ~_NOBODY
 
 def considered(data: dict[str, pl.DataFrame], recipe: Recipe) -> int:
     """How many control readings the recipe asks for."""
-    settings, asked = recipe.controls, int(data["comparisons"]["persona_ids"].list.len().sum())
-    if settings is None:
+    if (settings := recipe.controls) is None:
         return 0
-    alone = data["comparisons"]["persona_ids"].explode().drop_nulls().n_unique() < 2
-    pairs = settings.count(settings.repeats, asked) + (0 if alone else settings.count(settings.shuffled, asked))
+    judged = data["personas"].filter(pl.col("kind") == "judge")["persona_id"]
+    asked = data["comparisons"]["persona_ids"].explode().drop_nulls()
+    asked = asked.filter(asked.is_in(judged.implode()))
+    shuffled = settings.count(settings.shuffled, len(asked)) if asked.n_unique() > 1 else 0  # else there is nobody to be read as
+    pairs = settings.count(settings.repeats, len(asked)) + shuffled
     return 2 * settings.generic * data["comparisons"].height + 2 * len(recipe.judgements.templates) * pairs
 
 

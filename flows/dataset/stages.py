@@ -11,137 +11,16 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from prefloom.flows.dataset import progress, tables
+from prefloom.flows.dataset import progress, tables, uses
 from prefloom.flows.dataset.run import Run
 from prefloom.flows.dataset.shards import ShardReport
 from prefloom.flows.dataset.store import Store
 from prefloom.schemas.errors import InputError
 from prefloom.schemas.ids import content_hash
 from prefloom.schemas.manifest import FileEntry, StageEntry
-from prefloom.schemas.people import GridPersonas, WrittenPersonas
-from prefloom.schemas.prompt_sources import AugmentedPrompts, SpecificPrompts
 from prefloom.schemas.recipe import Recipe, Resolved, askable
-from prefloom.schemas.sources import ModelCandidates, SocietyPersonas
-from prefloom.schemas.steering import AskedViews
 
 MANIFEST = "manifest.json"
-GENERIC = "judge/generic"  # what a judge is asked about people in general
-REWARD = "rewards/"  # before the name of a reward among the identities of a run
-EMBEDDER, PEOPLE = "embeddings", "people"  # what the embedder and planted people are called among the identities of a run
-
-
-def _nothing(_: Recipe) -> list[str]:
-    return []
-
-
-def _persona_templates(recipe: Recipe) -> list[str]:
-    return sorted({source.template for source in recipe.personas if isinstance(source, GridPersonas | WrittenPersonas)})
-
-
-def _persona_models(recipe: Recipe) -> list[str]:
-    return list(dict.fromkeys(source.model for source in recipe.personas if isinstance(source, WrittenPersonas)))
-
-
-def _planted(recipe: Recipe) -> list[str]:
-    return [PEOPLE] if any(isinstance(source, SocietyPersonas) for source in recipe.personas) else []
-
-
-def _writers(recipe: Recipe) -> list[AugmentedPrompts | SpecificPrompts]:
-    return [source for source in recipe.prompts if isinstance(source, AugmentedPrompts | SpecificPrompts)]
-
-
-def _prompt_templates(recipe: Recipe) -> list[str]:
-    return sorted({source.template for source in _writers(recipe)})
-
-
-def _prompt_models(recipe: Recipe) -> list[str]:
-    return list(dict.fromkeys(source.model for source in _writers(recipe)))
-
-
-def _candidate_templates(recipe: Recipe) -> list[str]:
-    source = recipe.candidates
-    if not isinstance(source, ModelCandidates):
-        return []
-    return [
-        source.steer.template if source.steer else source.template,
-        *([source.views.template] if isinstance(source.views, AskedViews) else []),
-    ]
-
-
-def _steering(recipe: Recipe) -> list[str]:
-    return ["personas"] if isinstance(recipe.candidates, ModelCandidates) and recipe.candidates.steer else []
-
-
-def _draft_models(recipe: Recipe) -> list[str]:
-    return [*dict.fromkeys([*askable(recipe.candidates), recipe.judgements.model])] if recipe.agreement else []
-
-
-def _draft_templates(recipe: Recipe) -> list[str]:
-    return [*_candidate_templates(recipe), *recipe.judgements.templates[:1]] if recipe.agreement else []
-
-
-def _selected(table: str, recipe: Recipe) -> list[str]:
-    return [EMBEDDER] if recipe.diversity and getattr(recipe.diversity, table) else []
-
-
-def _pilot_models(recipe: Recipe) -> list[str]:
-    return [recipe.judgements.model] if recipe.pilot and (recipe.pilot.personas or recipe.pilot.rates) else []
-
-
-def _pilot_templates(recipe: Recipe) -> list[str]:
-    asked = [GENERIC] * recipe.pilot.rates + recipe.judgements.templates[: min(recipe.pilot.personas, 1)] if recipe.pilot else []
-    return sorted(asked)
-
-
-def _control_models(recipe: Recipe) -> list[str]:
-    return [recipe.judgements.model] if recipe.controls else []
-
-
-def _control_templates(recipe: Recipe) -> list[str]:
-    controls = recipe.controls
-    if controls is None:
-        return []
-    return [GENERIC] * controls.generic + (recipe.judgements.templates if controls.repeats or controls.shuffled else [])
-
-
-def refiner(recipe: Recipe) -> str:
-    """Name of the model that refines descriptions."""
-    return (recipe.refinement and recipe.refinement.model) or recipe.judgements.model
-
-
-def _refinement_models(recipe: Recipe) -> list[str]:
-    return [refiner(recipe)] if recipe.refinement else []
-
-
-def _refinement_templates(recipe: Recipe) -> list[str]:
-    return [recipe.refinement.template, recipe.refinement.append.template] if recipe.refinement else []
-
-
-def _export_templates(recipe: Recipe) -> list[str]:
-    return ["export/system"] if recipe.exports.trl and recipe.exports.trl.persona else []
-
-
-def _journaled_rewards(recipe: Recipe) -> list[str]:
-    """The rewards whose scores are journaled, as they are called among the identities."""
-    return [REWARD + name for name, reward in (recipe.rewards or {}).items() if reward.engine in ("transformers", "endpoint")]
-
-
-def _local_rewards(recipe: Recipe) -> list[str]:
-    """The reward models that run in this process, if there are several: only one of them is in memory at a time."""
-    local = [name for name, reward in sorted((recipe.rewards or {}).items()) if reward.engine == "transformers"]
-    return local if len(local) > 1 else []
-
-
-def _rewards(recipe: Recipe) -> list[str]:
-    return [REWARD + name for name, reward in sorted((recipe.rewards or {}).items()) if reward.engine != "file"]
-
-
-def _judges(recipe: Recipe) -> list[str]:
-    return [recipe.judgements.model] if recipe.asks else []
-
-
-def _by_persona(recipe: Recipe) -> int:
-    return recipe.shards.personas
 
 
 @dataclass(frozen=True)
@@ -153,15 +32,15 @@ class Stage:
     unit: str
     parents: tuple[str, ...]
     sections: tuple[str, ...]
-    templates: Callable[[Recipe], list[str]] = _nothing
-    models: Callable[[Recipe], list[str]] = _nothing
+    templates: Callable[[Recipe], list[str]] = uses.nothing
+    models: Callable[[Recipe], list[str]] = uses.nothing
     parts: Callable[[Recipe], int] = lambda recipe: recipe.shards.prompts
     files: tuple[str, ...] = ("{name}/part-*.parquet", "rejected/{name}-*.parquet")
     wanted: Callable[[Recipe], bool] = lambda _: True
-    also: Callable[[Recipe], list[str]] = _nothing  # parents that it has for some recipes
-    beside: Callable[[Recipe], list[str]] = _nothing  # what else its rows depend on, among the identities of a run
-    in_turn: Callable[[Recipe], list[str]] = _nothing  # what answers from this process's memory, and is asked one after the other
-    journals: Callable[[Recipe], list[str]] = _nothing  # those of them whose answers it journals
+    also: Callable[[Recipe], list[str]] = uses.nothing  # parents that it has for some recipes
+    beside: Callable[[Recipe], list[str]] = uses.nothing  # what else its rows depend on, among the identities of a run
+    in_turn: Callable[[Recipe], list[str]] = uses.nothing  # what answers from this process's memory, and is asked one after the other
+    journals: Callable[[Recipe], list[str]] = uses.nothing  # those of them whose answers it journals
 
     passes: Callable[[Recipe], int] = lambda _: 1  # times that each of several models which share a GPU is asked: once in every round
 
@@ -172,7 +51,7 @@ class Stage:
     @property
     def asks_models(self) -> bool:
         """Whether the stage makes model calls, which may fail and be asked again."""
-        return self.models is not _nothing or self.journals is not _nothing
+        return self.models is not uses.nothing or self.journals is not uses.nothing
 
     def patterns(self) -> list[str]:
         """Glob patterns of all its files."""
@@ -186,10 +65,10 @@ STAGES: tuple[Stage, ...] = (
         "persona",
         (),
         ("seed", "personas", "splits", "diversity.personas"),
-        templates=_persona_templates,
-        models=_persona_models,
+        templates=uses.persona_templates,
+        models=uses.persona_models,
         parts=lambda _: 1,
-        beside=lambda recipe: _planted(recipe) + _selected("personas", recipe),
+        beside=lambda recipe: uses.planted(recipe) + uses.selected("personas", recipe),
     ),
     Stage(
         "prompts",
@@ -197,9 +76,9 @@ STAGES: tuple[Stage, ...] = (
         "prompt",
         (),
         ("seed", "prompts", "splits", "shards.prompts", "diversity.prompts"),
-        templates=_prompt_templates,
-        models=_prompt_models,
-        beside=lambda recipe: _selected("prompts", recipe),
+        templates=uses.prompt_templates,
+        models=uses.prompt_models,
+        beside=lambda recipe: uses.selected("prompts", recipe),
     ),
     Stage(
         "drafts",
@@ -207,10 +86,10 @@ STAGES: tuple[Stage, ...] = (
         "item",  # an answer of some round, or a reading
         ("personas", "prompts"),
         ("seed", "candidates", "checks.candidates", "diversity.candidates", "agreement"),
-        templates=_draft_templates,
-        models=_draft_models,
+        templates=uses.draft_templates,
+        models=uses.draft_models,
         wanted=lambda recipe: recipe.agreement is not None,
-        beside=lambda recipe: _selected("candidates", recipe),
+        beside=lambda recipe: uses.selected("candidates", recipe),
         passes=lambda recipe: 1 + recipe.agreement.rounds if recipe.agreement else 1,
     ),
     Stage(
@@ -219,10 +98,10 @@ STAGES: tuple[Stage, ...] = (
         "answer",
         ("prompts", "drafts"),
         ("seed", "candidates", "checks.candidates", "diversity.candidates"),
-        templates=_candidate_templates,
+        templates=uses.candidate_templates,
         models=lambda recipe: askable(recipe.candidates),
-        also=_steering,
-        beside=lambda recipe: _selected("candidates", recipe),
+        also=uses.steering,
+        beside=lambda recipe: uses.selected("candidates", recipe),
     ),
     Stage(
         "embeddings",
@@ -231,7 +110,7 @@ STAGES: tuple[Stage, ...] = (
         ("personas", "prompts", "candidates"),
         ("shards.prompts",),
         wanted=lambda recipe: recipe.embeddings is not None,
-        beside=lambda _: [EMBEDDER],
+        beside=lambda _: [uses.EMBEDDER],
     ),
     Stage(
         "scores",
@@ -240,9 +119,9 @@ STAGES: tuple[Stage, ...] = (
         ("prompts", "candidates"),
         ("rewards",),
         wanted=lambda recipe: recipe.rewards is not None,
-        beside=_rewards,
-        journals=_journaled_rewards,
-        in_turn=_local_rewards,
+        beside=uses.rewards,
+        journals=uses.journaled_rewards,
+        in_turn=uses.local_rewards,
     ),
     Stage(
         "standards",
@@ -259,8 +138,8 @@ STAGES: tuple[Stage, ...] = (
         "item",  # an answer that is looked at, or a reading
         ("personas", "prompts", "candidates", "embeddings"),
         ("seed", "pilot"),
-        templates=_pilot_templates,
-        models=_pilot_models,
+        templates=uses.pilot_templates,
+        models=uses.pilot_models,
         wanted=lambda recipe: recipe.pilot is not None,
     ),
     Stage(
@@ -276,11 +155,11 @@ STAGES: tuple[Stage, ...] = (
         "round",
         ("personas", "prompts", "candidates", "comparisons"),
         ("seed", "refinement", "shards.personas"),
-        templates=_refinement_templates,
-        models=_refinement_models,
-        parts=_by_persona,
+        templates=uses.refinement_templates,
+        models=uses.refinement_models,
+        parts=uses.by_persona,
         wanted=lambda recipe: recipe.refinement is not None,
-        beside=lambda recipe: _planted(recipe) if recipe.refinement and recipe.refinement.source == "planted" else [],
+        beside=lambda recipe: uses.planted(recipe) if recipe.refinement and recipe.refinement.source == "planted" else [],
     ),
     Stage(
         "judgements",
@@ -289,16 +168,16 @@ STAGES: tuple[Stage, ...] = (
         ("personas", "prompts", "candidates", "scores", "standards", "comparisons", "refinements"),
         ("seed", "judgements.model", "judgements.templates", "judgements.adaptive"),
         templates=lambda recipe: recipe.judgements.templates * recipe.asks,
-        models=_judges,
+        models=uses.judges,
     ),
     Stage(
         "controls",
         1,
         "reading",
-        ("personas", "prompts", "candidates", "comparisons"),
+        ("personas", "prompts", "candidates", "comparisons", "refinements"),
         ("seed", "judgements.model", "judgements.templates", "controls"),
-        templates=_control_templates,
-        models=_control_models,
+        templates=uses.control_templates,
+        models=uses.control_models,
         wanted=lambda recipe: recipe.controls is not None,
     ),
     Stage(
@@ -307,17 +186,17 @@ STAGES: tuple[Stage, ...] = (
         "label",
         ("personas", "prompts", "candidates", "comparisons", "judgements", "controls"),
         ("shards.personas", "judgements.calibration"),
-        parts=_by_persona,
+        parts=uses.by_persona,
     ),
-    Stage("preferences", 2, "label", ("comparisons", "labels"), ("checks.labels",), parts=_by_persona),
+    Stage("preferences", 2, "label", ("comparisons", "labels"), ("checks.labels",), parts=uses.by_persona),
     Stage(
         "exports",
         1,
         "preference",
         ("personas", "prompts", "candidates", "refinements", "preferences"),
         ("exports",),
-        templates=_export_templates,
-        parts=_by_persona,
+        templates=uses.export_templates,
+        parts=uses.by_persona,
         files=("exports/*/*/*.parquet",),
     ),
 )

@@ -22,7 +22,7 @@ import polars as pl
 from prefloom.flows.dataset import tables
 from prefloom.flows.dataset.described import descriptions
 from prefloom.flows.dataset.shards import ShardJob, ShardReport
-from prefloom.flows.dataset.stages import GENERIC
+from prefloom.flows.dataset.uses import GENERIC
 from prefloom.flows.engines import open_engine
 from prefloom.flows.engines.asking import Meter, asking
 from prefloom.flows.engines.protocol import Reply
@@ -59,7 +59,7 @@ def read_controls(job: ShardJob) -> ShardReport:
     comparisons = [Comparison.model_construct(None, **row) for row in rows]
     prompts = dict(tables.read(run.store, job.part("prompts"), Prompt, ["prompt_id", "text"]).iter_rows())
     answers = dict(tables.read(run.store, job.part("candidates"), Candidate, ["candidate_id", "text"]).iter_rows())
-    splits = dict(tables.read(run.store, "personas/part-*.parquet", Persona, ["persona_id", "split"]).iter_rows())
+    splits = readers(tables.read(run.store, "personas/part-*.parquet", Persona, ["persona_id", "split", "kind"]))
     asked = tables.read(run.store, "comparisons/part-*.parquet", Comparison, ["comparison_id", "persona_ids"])
     plan = [*readings(recipe, comparisons, choose(recipe, asked, splits), splits)]
     engine = open_engine(run, recipe.judgements.model)
@@ -82,6 +82,11 @@ def read_controls(job: ShardJob) -> ShardReport:
     frame = pl.DataFrame(found, schema=list(Control.model_fields), orient="row") if found else tables.frame(Control, [])
     frame = frame.sort("comparison_id", "persona_id", "read_as", "order", "template", "repeat")
     return meter.billed(job.write(Control, frame, tables.frame(Rejected, failures), considered=len(plan), usage=meter.usage()))
+
+
+def readers(personas: pl.DataFrame) -> dict[str, str]:
+    """Persona -> split, of those whom a judge reads; the others decide by weights, and a control would ask them nothing."""
+    return dict(personas.filter(pl.col("kind") == "judge").select("persona_id", "split").iter_rows())
 
 
 def choose(recipe: Recipe, asked: pl.DataFrame, splits: Mapping[str, str]) -> tuple[Chosen, Chosen]:

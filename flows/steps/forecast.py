@@ -19,6 +19,7 @@ import polars as pl
 from prefloom.flows.dataset import stages
 from prefloom.flows.dataset.coverage import coverage
 from prefloom.flows.dataset.run import Run
+from prefloom.flows.dataset.uses import refiner
 from prefloom.flows.steps import forecast_time, freshness
 from prefloom.flows.steps.comparisons import choose
 from prefloom.flows.steps.forecast_answers import Answers, expected_answers
@@ -140,7 +141,7 @@ def forecast(run: Run, uses: freshness.Materials) -> Forecast:
     if ahead.usage.calls:
         calls["pilot"] = ({judge: ahead.usage}, {judge: ahead.left})
     if recipe.refinement:
-        calls["refinements"] = ({stages.refiner(recipe): refining.usage}, {stages.refiner(recipe): refining.left})
+        calls["refinements"] = ({refiner(recipe): refining.usage}, {refiner(recipe): refining.left})
     if recipe.asks:
         calls["judgements"] = ({judge: readings.usage}, {judge: rest})
     if recipe.controls:
@@ -269,7 +270,7 @@ def _warnings(panel: Panel, answers: Answers, few: pl.DataFrame, recipe: Recipe)
     said += [f"{key} is not stated: max_tokens stands in for it, so tokens, bytes and money are upper bounds" for key in answers.bounds]
     if recipe.prices:
         used = [*stages.BY_NAME["prompts"].models(recipe), *answers.usage, *([recipe.judgements.model] if recipe.asks else [])]
-        used += [stages.refiner(recipe)] if recipe.refinement else []
+        used += [refiner(recipe)] if recipe.refinement else []
         said += [f"no price for {name}: its calls are in no sum of money" for name in dict.fromkeys(used) if name not in recipe.prices]
     return tuple(said)
 

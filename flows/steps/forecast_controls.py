@@ -18,7 +18,7 @@ from prefloom.flows.dataset.run import Run
 from prefloom.flows.engines import open_engine
 from prefloom.flows.engines.protocol import Request
 from prefloom.flows.steps import freshness
-from prefloom.flows.steps.controls import Wanted, choose, readings
+from prefloom.flows.steps.controls import Wanted, choose, readers, readings
 from prefloom.flows.steps.forecast_answers import Answers
 from prefloom.flows.steps.forecast_bytes import MOST_ROWS, table_bytes
 from prefloom.flows.steps.forecast_pilot import priced
@@ -49,7 +49,7 @@ def expected_controls(run: Run, uses: freshness.Materials, panel: Panel, answers
     if recipe.controls is None:
         return Expected()
     comparisons = [Comparison.model_construct(None, **row) for row in panel.comparisons.iter_rows(named=True)]
-    splits = dict(panel.personas.select("persona_id", "split").iter_rows())
+    splits = readers(panel.personas)
     plan = [*readings(recipe, comparisons, choose(recipe, panel.comparisons, splits), splits)]
     met = _met(recipe, answers)
     paid: dict[tuple[str, ...], Wanted] = {}

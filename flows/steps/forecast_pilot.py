@@ -16,6 +16,7 @@ import polars as pl
 
 from prefloom.flows.dataset import stages, tables
 from prefloom.flows.dataset.run import Run
+from prefloom.flows.dataset.uses import GENERIC
 from prefloom.flows.engines import open_engine
 from prefloom.flows.engines.protocol import Request
 from prefloom.flows.steps import freshness
@@ -133,5 +134,5 @@ def priced(
 
 
 def _plan(meetings: list[Comparison], pairs: list[Comparison], template: str) -> Iterator[Reading]:
-    yield from readings_of(meetings, [stages.GENERIC])
+    yield from readings_of(meetings, [GENERIC])
     yield from readings_of(pairs, [template])

@@ -14,6 +14,7 @@ import polars as pl
 from prefloom.flows.dataset import stages
 from prefloom.flows.dataset.described import descriptions, read_by_judges
 from prefloom.flows.dataset.run import Run
+from prefloom.flows.dataset.uses import refiner
 from prefloom.flows.steps import freshness
 from prefloom.flows.steps.forecast_answers import Answers, evenly
 from prefloom.flows.steps.forecast_readings import Panel
@@ -53,12 +54,12 @@ def expected_refinement(run: Run, uses: freshness.Materials, panel: Panel, answe
         return Refining(panel.personas)
     if entry := freshness.fresh(run, stage, uses):
         refined = panel.personas.drop("description").join(descriptions(run.store), on="persona_id", maintain_order="left")
-        usage = entry.usage.get(stages.refiner(recipe), Usage())
+        usage = entry.usage.get(refiner(recipe), Usage())
         return Refining(refined, entry.kept, sum(file.bytes for file in entry.files), usage)
     lives = lives_of(recipe, read_by_judges(panel.personas), panel.prompts, panel.comparisons)
     rounds = [len(life.comparisons) for life in lives]
     calls = sum(map(most_calls, rounds))
-    rate = recipe.rates.get(stages.refiner(recipe)) or Rate()
+    rate = recipe.rates.get(refiner(recipe)) or Rate()
     prompt = round(calls * _characters(run, lives, panel, answers) / rate.characters_per_token)
     sentences = round(sum(rounds) * recipe.refinement.append.max_tokens)
     usage = Usage(calls, prompt, calls - sum(rounds) + sentences)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from prefloom.flows.dataset import calibrations, inputs, manifest, signal, stages
 from prefloom.flows.dataset.run import Run
+from prefloom.flows.dataset.uses import EMBEDDER, GENERIC, PEOPLE, REWARD
 from prefloom.flows.engines import open_engine, plants, truth_is_kept
 from prefloom.flows.engines.embedder import open_embedder
 from prefloom.flows.engines.rewards import identity as identity_of_reward
@@ -42,15 +43,13 @@ def materials(run: Run) -> Materials:
     recipe = run.resolved.recipe
     references = {reference for stage in stages.of(recipe) for reference in stage.templates(recipe)}
     templates = {reference: load(reference).hash for reference in sorted(references)}
-    embedder = {} if recipe.embeddings is None else {stages.EMBEDDER: open_embedder(recipe.embeddings).identity}
+    embedder = {} if recipe.embeddings is None else {EMBEDDER: open_embedder(recipe.embeddings).identity}
     people = {}
     if plants(recipe):
         from prefloom.flows.engines.society.people import identity
 
-        people = {stages.PEOPLE: identity()}
-    rewards = {
-        stages.REWARD + name: found for name, section in (recipe.rewards or {}).items() if (found := identity_of_reward(name, section))
-    }
+        people = {PEOPLE: identity()}
+    rewards = {REWARD + name: found for name, section in (recipe.rewards or {}).items() if (found := identity_of_reward(name, section))}
     return Materials(templates, {name: _identity(run, name) for name in recipe.models} | embedder | people | rewards)
 
 
@@ -75,7 +74,7 @@ def probe_inputs(resolved: Resolved) -> None:
         expect_inputs(recipe.refinement.template, INPUTS)
         expect_inputs(recipe.refinement.append.template, SENTENCE_INPUTS)
     if recipe.pilot or recipe.controls:
-        expect_inputs(stages.GENERIC, INPUTS - {"persona"})
+        expect_inputs(GENERIC, INPUTS - {"persona"})
     if isinstance(recipe.candidates, ModelCandidates):
         answer_template(recipe.candidates)
     if wanted := asked_views(recipe):

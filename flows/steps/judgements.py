@@ -16,7 +16,7 @@ import polars as pl
 from prefloom.flows.dataset import tables
 from prefloom.flows.dataset.described import descriptions
 from prefloom.flows.dataset.shards import ShardJob, ShardReport
-from prefloom.flows.dataset.stages import GENERIC
+from prefloom.flows.dataset.uses import GENERIC
 from prefloom.flows.engines import open_engine
 from prefloom.flows.engines.asking import Meter, Session, asking
 from prefloom.flows.engines.protocol import Reply, Request

@@ -23,7 +23,7 @@ import polars as pl
 from prefloom.flows.dataset import tables
 from prefloom.flows.dataset.embeddings import of_run
 from prefloom.flows.dataset.shards import ShardJob, ShardReport
-from prefloom.flows.dataset.stages import GENERIC
+from prefloom.flows.dataset.uses import GENERIC
 from prefloom.flows.diversity import informative
 from prefloom.flows.diversity.grid import Grid, cosines, on_grid
 from prefloom.flows.diversity.spread import spread

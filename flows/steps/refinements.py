@@ -26,7 +26,7 @@ import polars as pl
 from prefloom.flows.dataset import tables
 from prefloom.flows.dataset.described import KIND, read_by_judges
 from prefloom.flows.dataset.shards import ShardJob, ShardReport
-from prefloom.flows.dataset.stages import refiner
+from prefloom.flows.dataset.uses import refiner
 from prefloom.flows.engines import open_engine, open_people
 from prefloom.flows.engines.asking import Meter, Session, asking
 from prefloom.flows.engines.protocol import Engine, Reply, Request
