@@ -50,9 +50,9 @@ def ablate(
     phi: Annotated[list[float] | None, typer.Option("--phi", help="Build with a society judge of this phi; give it once or more.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Switch every check and every diversity step off in turn, and say what each buys.
+    """Say what each check and each diversity step buys.
 
-    Builds the recipe as it is, without each step and without any, for several seeds, all from one journal; then compares labels, and what
+    Builds the recipe as it is, with each step switched off, and with all of them off, for several seeds, all from one journal; then compares labels, and what
     can be learnt from them, with the planted tastes of the society: as they are, at a matched number of labels, and at a matched number
     of judge calls. The figures go into ablations/ beside runs/.
 
@@ -83,9 +83,10 @@ def calibrate(
     split: Annotated[str, typer.Option("--split", help="Of which labels: a split, or all.")] = "validation",
     as_json: AsJson = False,
 ) -> None:
-    """Fit what a margin is worth: a map to the probability of being right.
+    """Fit what a margin is worth.
 
-    Of at most 500 choices of people about labels of the validation split; the file that it writes goes into judgements.calibration.
+    A map from margins to the probability of being right, from at most 500 choices of people about labels of the validation split. The
+    file that it writes goes into judgements.calibration.
     """
     from prefloom.flows.dataset.run import Run
     from prefloom.flows.steps.calibrate import calibrate as fit

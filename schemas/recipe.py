@@ -265,6 +265,12 @@ class Recipe(Section):
             raise ValueError("personas.conflict and pilot both choose the pairs; leave one of them out")
         if sum(isinstance(source, AttributePersonas) and source.conflict is not None for source in weighing) > 1:
             raise ValueError("two sources of personas with a conflict; there is one choice of pairs")
+        if weighing and self.judgements.calibration:
+            raise ValueError(
+                f"judgements.calibration is of a judge, and personas of source {weighing[0].source} decide by weights; leave one of them out"
+            )
+        if not self.asks and (self.controls or self.refinement):
+            raise ValueError("controls and refinement ask a judge, and here all personas decide by weights; leave them out")
         if self.asks and not self.judgements.model:
             raise ValueError("judgements.model is missing: somebody has to read the comparisons for personas with a description")
         return self
