@@ -28,7 +28,7 @@ from prefloom.schemas.ids import draw, keys, unit
 from prefloom.schemas.label import Judgement, Rejected
 
 MODEL = "rewards"  # stands where other judgements name their judge
-BLOCK = 4096  # comparisons decided at a time: bounds memory, changes no byte
+BLOCK = 1024  # comparisons decided at a time: bounds memory, changes no byte
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -53,9 +53,9 @@ def log_odds(weights: Floats, steps: Floats, first: Ints, second: Ints) -> Float
 
 def choose(gaps: Floats, noise: Floats, flips: Floats, personas: NDArray[np.uint64], comparisons: NDArray[np.uint64], seed: int) -> Floats:
     """Log-odds for the first answer as a judgement says them; arrays broadcast, one number of `personas` and `comparisons` for each gap."""
-    size = np.where(noise > 0, gaps / np.where(noise > 0, noise, 1.0), gaps)
-    size = np.round(size, 4)
-    if (noise > 0).any():
+    noisy = bool((noise > 0).any())
+    size = np.round(gaps / np.where(noise > 0, noise, 1.0) if noisy else gaps, 4)
+    if noisy:
         points = unit(draw(seed, "choice", personas, comparisons))
         first = points < 1 / (1 + np.exp(-np.clip(size, -500, 500)))
         size = np.where(noise > 0, np.where(first, np.abs(size), -np.abs(size)), size)
