@@ -15,6 +15,7 @@ from prefloom.flows.steps.audit_measures import DIFFERENCE_EDGES, Row, binned, i
 
 HELP = 0.01  # gain in accuracy from which templates help
 KEPT = 0.6  # share of labels that are kept
+MOST = 0.8  # share of labels that have to be read in full to speak of all
 NEARLY = 0.95  # share of labels under which a template counts as read everywhere
 CLEAR = 0.5  # from this |du| on one answer is clearly better
 
@@ -133,7 +134,9 @@ def length(margin: Floats, difference: Floats, longer: Floats, prompt: Ints) -> 
 
 
 def common(reads: Floats, difference: Floats, comparison: Ints) -> Row | None:
-    """Shares of the variance of one reading's error; None with a single template or without labels that were read in full.
+    """Shares of the variance of one reading's error; None with a single template, or where few labels were read in full.
+
+    What adaptive reading reads in full was chosen by those very readings, so that their errors are no sample of all.
 
     In each (template, order) the readings for a are regressed on du with a constant, which takes away the position bias, and the
     residuals are its errors. `phi` is their mean covariance over two readings that differ in template and in order, over their mean
@@ -144,7 +147,7 @@ def common(reads: Floats, difference: Floats, comparison: Ints) -> Row | None:
     """
     whole = np.isfinite(reads).all(axis=(1, 2))
     readers = reads.shape[1]
-    if readers < 2 or whole.sum() < 3:
+    if readers < 2 or whole.sum() < 3 or whole.mean() < MOST:
         return None
     e, d = reads[whole].reshape(-1, 2 * readers), difference[whole] - difference[whole].mean()
     e = e - e.mean(axis=0)
