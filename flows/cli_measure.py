@@ -52,9 +52,9 @@ def ablate(
 ) -> None:
     """Say what each check and each diversity step buys.
 
-    Builds the recipe as it is, with each step switched off, and with all of them off, for several seeds, all from one journal; then compares labels, and what
-    can be learnt from them, with the planted tastes of the society: as they are, at a matched number of labels, and at a matched number
-    of judge calls. The figures go into ablations/ beside runs/.
+    Builds the recipe as it is, with each step switched off, and with all of them off, for several seeds, all from one journal; then
+    compares labels, and what can be learnt from them, with the planted tastes of the society: as they are, at a matched number of labels,
+    and at a matched number of judge calls. The figures go into ablations/ beside runs/.
 
     \b
       prefloom ablate diverse --seeds 5 --phi 0.25 --phi 0.9

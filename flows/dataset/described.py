@@ -38,4 +38,4 @@ def appended(store: Store) -> pl.DataFrame:
 
 def read_by_judges(personas: pl.DataFrame) -> pl.DataFrame:
     """Those rows of Persona for whom a judge decides from their description; nothing reads the descriptions of the others."""
-    return personas.filter(pl.col("kind") == "judge") if "kind" in personas.columns else personas
+    return personas.filter(pl.col("kind") == "judge")
