@@ -11,8 +11,6 @@ from prefloom.flows.dataset.store import Store
 from prefloom.schemas.persona import Persona
 from prefloom.schemas.refined import Refined
 
-KIND = sorted({"kind"} & Persona.model_fields.keys())  # the column that says who decides for a persona, where personas have one
-
 
 def descriptions(store: Store) -> pl.DataFrame:
     """persona_id and description of every persona of the dataset, as the last round of its refinement left it."""

@@ -24,7 +24,7 @@ import numpy as np
 import polars as pl
 
 from prefloom.flows.dataset import tables
-from prefloom.flows.dataset.described import KIND, read_by_judges
+from prefloom.flows.dataset.described import read_by_judges
 from prefloom.flows.dataset.shards import ShardJob, ShardReport
 from prefloom.flows.dataset.uses import refiner
 from prefloom.flows.engines import open_engine, open_people
@@ -101,7 +101,7 @@ def refine_personas(job: ShardJob) -> ShardReport:
     run, recipe = job.run, job.run.resolved.recipe
     settings = recipe.refinement
     assert settings, "a recipe without refinement has no such stage"
-    personas = read_by_judges(tables.read(run.store, "personas/part-*.parquet", Persona, ["persona_id", "description", *KIND]))
+    personas = read_by_judges(tables.read(run.store, "personas/part-*.parquet", Persona, ["persona_id", "description", "kind"]))
     mine = personas.filter(pl.Series(shard_of(personas["persona_id"], recipe.shards.personas)) == job.index)
     prompts = tables.read(run.store, "prompts/part-*.parquet", Prompt, ["prompt_id", "text", "split"])
     comparisons = tables.read(run.store, "comparisons/part-*.parquet", Comparison)

@@ -80,7 +80,7 @@ def test_batches_hold_what_a_session_remembers() -> None:
 
 
 def frames(run: Run) -> dict[str, pl.DataFrame]:
-    return {name: table(run, name) for name in ("comparisons", "judgements", "labels")} | {"rejected": _rejected(run)}
+    return {name: table(run, name) for name in ("personas", "comparisons", "judgements", "labels")} | {"rejected": _rejected(run)}
 
 
 def _rejected(run: Run) -> pl.DataFrame:

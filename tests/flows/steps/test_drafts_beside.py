@@ -11,8 +11,9 @@ from prefloom.flows.dataset import stages
 from prefloom.flows.dataset.invariants_agreement import drafts as sound
 from prefloom.flows.dataset.run import Run
 from prefloom.flows.dataset.shards import ShardJob
+from prefloom.flows.engines import asking
 from prefloom.flows.engines.protocol import Engine, Reply, Request
-from prefloom.flows.steps import candidates, drafts, freshness
+from prefloom.flows.steps import drafts, freshness
 from prefloom.flows.steps.forecast import forecast
 from tests.flows.engines import small_embedder
 from tests.flows.steps.test_drafts import CHANGES
@@ -39,7 +40,7 @@ class Flaky:
 @pytest.fixture
 def flaky(monkeypatch: pytest.MonkeyPatch) -> type[Flaky]:
     monkeypatch.setattr(Flaky, "trouble", True)
-    for module in (candidates, drafts):
+    for module in (asking, drafts):
         monkeypatch.setattr(module, "open_engine", lambda run, name: Flaky(engines.open_engine(run, name)))
     return Flaky
 
