@@ -68,7 +68,9 @@ def ablate(
     from prefloom.flows.ablate import ablate as compare
 
     if not as_json:
-        logging.getLogger("prefloom.ablation").addHandler(logging.StreamHandler())
+        progress = logging.getLogger("prefloom.ablation")
+        progress.addHandler(logging.StreamHandler())
+        progress.setLevel(logging.INFO)
     plan = Plan.of(recipe, out, tuple(set_ or ()), seeds, phi or ())
     with local_server():
         found = cast("dict[str, Any]", compare(plan))
