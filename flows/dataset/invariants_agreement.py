@@ -8,6 +8,7 @@ from itertools import combinations
 
 import polars as pl
 
+from prefloom.flows.dataset.described import read_by_judges
 from prefloom.flows.dataset.invariants import TOLERANCE, Check
 from prefloom.flows.dataset.invariants_pilot import reread
 from prefloom.schemas.agreement import Agreement
@@ -16,6 +17,11 @@ from prefloom.schemas.recipe import Recipe
 from prefloom.schemas.section import portable
 
 _COLUMNS = ["first_ids", "second_ids", "persona_ids", "margins"]
+
+
+def readers(data: dict[str, pl.DataFrame]) -> pl.Series:
+    """Ids of those who may read drafts: people of the training split for whom a judge decides."""
+    return read_by_judges(data["personas"]).filter(pl.col("split") == "train")["persona_id"]
 
 
 def drafts(data: dict[str, pl.DataFrame], recipe: Recipe) -> Check:
@@ -28,7 +34,7 @@ def drafts(data: dict[str, pl.DataFrame], recipe: Recipe) -> Check:
     check.expect(rows.filter("stays")["prompt_id"].sort().equals(prompts.sort()), "a prompt has no round that stays, or several")
     even = all((rows[name].list.len() == rows["margins"].list.len()).all() for name in _COLUMNS)
     check.expect(even, "a round has another number of readers, pairs or margins than of readings")
-    train = data["personas"].filter(pl.col("split") == "train")["persona_id"]
+    train = readers(data)
     check.expect(rows["persona_ids"].explode().drop_nulls().is_in(train.implode()).all(), "a reader is not of the training split")
     most = rows["persona_ids"].list.n_unique().max()
     check.expect(not isinstance(most, int) or most <= bounds.readers, f"a round has more than {bounds.readers} readers")
@@ -38,7 +44,8 @@ def drafts(data: dict[str, pl.DataFrame], recipe: Recipe) -> Check:
         pairs = rows.filter("stays").explode(_COLUMNS).drop_nulls("margins")
         ids = [content_id("comparison", *pair) for pair in pairs.select("first_ids", "second_ids").iter_rows()]
         read = pairs.select("margins", persona_id="persona_ids", comparison_id=pl.Series(ids, dtype=pl.String))
-        reread(check, read, data["judgements"], portable(recipe.judgements.templates[0]), "drafts")
+        if recipe.refinement is None:  # with it, judgements read other descriptions
+            reread(check, read, data["judgements"], portable(recipe.judgements.templates[0]), "drafts")
     return check
 
 

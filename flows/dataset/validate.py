@@ -13,7 +13,7 @@ import pyarrow as pa
 from prefloom.flows.dataset import invariants_controls as controlled
 from prefloom.flows.dataset import manifest, shards, stages, tables
 from prefloom.flows.dataset.invariants import READING, Check, exports, judgements, labels, preferences, vectors
-from prefloom.flows.dataset.invariants_agreement import drafts
+from prefloom.flows.dataset.invariants_agreement import drafts, readers
 from prefloom.flows.dataset.invariants_diversity import diversity
 from prefloom.flows.dataset.invariants_pilot import chosen, pilot
 from prefloom.flows.dataset.invariants_reading import adaptive, readings
@@ -221,7 +221,7 @@ def _accounting(store: Store, data: dict[str, pl.DataFrame], found: Manifest, re
     if recipe.refinement:
         considered["refinements"] = rounds(data, recipe.refinement)
     if recipe.agreement:
-        people = min(recipe.agreement.readers, int((data["personas"]["split"] == "train").sum()))
+        people = min(recipe.agreement.readers, len(readers(data)))
         sizes = data["drafts"]["candidate_ids"].list.len().to_list()
         read = sum(min(recipe.agreement.pairs, n * (n - 1) // 2) for n in sizes)
         considered["drafts"] = int(data["drafts"]["answers"].sum()) + 2 * people * read

@@ -22,6 +22,7 @@ import numpy as np
 import polars as pl
 
 from prefloom.flows.dataset import tables
+from prefloom.flows.dataset.described import read_by_judges
 from prefloom.flows.dataset.heterogeneity_pairs import disagreement
 from prefloom.flows.dataset.shards import ShardJob, ShardReport
 from prefloom.flows.engines import open_engine
@@ -47,7 +48,8 @@ def draft_answers(job: ShardJob) -> ShardReport:
     if done := job.done():
         return done
     run, recipe = job.run, job.run.resolved.recipe
-    people = tables.read(run.store, "personas/part-*.parquet", Persona, ["persona_id", "description", "split"])
+    people = tables.read(run.store, "personas/part-*.parquet", Persona, ["persona_id", "description", "split", "kind"])
+    people = read_by_judges(people)
     train = people.filter(pl.col("split") == "train")["persona_id"].to_list()
     prompts = tables.read(run.store, job.part("prompts"), Prompt)
     enough(len(train))

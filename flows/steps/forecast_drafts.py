@@ -10,6 +10,7 @@ from dataclasses import astuple, dataclass, field, replace
 import polars as pl
 
 from prefloom.flows.dataset import stages, tables
+from prefloom.flows.dataset.described import read_by_judges
 from prefloom.flows.dataset.run import Run
 from prefloom.flows.steps import freshness
 from prefloom.flows.steps.drafts import enough, most_rounds, pairs_of, readers_of
@@ -56,7 +57,7 @@ def expected_drafts(run: Run, uses: freshness.Materials, personas: pl.DataFrame,
     recipe, stage = run.resolved.recipe, stages.BY_NAME["drafts"]
     if recipe.agreement is None or freshness.fresh(run, stage, uses):
         return Drafted()
-    train = personas.filter(pl.col("split") == "train")["persona_id"].to_list()
+    train = read_by_judges(personas).filter(pl.col("split") == "train")["persona_id"].to_list()
     enough(len(train))
     pairs: list[Comparison] = []
     for (prompt_id,), part in answers.rows.sort("prompt_id", "candidate_id").group_by("prompt_id", maintain_order=True):

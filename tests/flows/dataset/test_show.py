@@ -21,7 +21,12 @@ def test_rows_carry_their_texts(small: Path) -> None:
 def test_hostile_characters_are_made_visible() -> None:
     assert visible("a\x1b[2Jb\x07\r\u202e\u200bc\nd") == "a\\x1b[2Jb\\x07\\r\\u202e\\u200bc\nd"
     row = dict.fromkeys(("persona", "prompt", "chosen", "rejected", "chosen_model", "rejected_model"), "\x1b]0;owned\x07" + "x" * 5000)
-    report = {"name": "n", "fingerprint": "f", "stages": {}, "preferences": [row | {"margin": 1.0, "probability": 0.7, "p_generic": None, "split": "train"}]}
+    report = {
+        "name": "n",
+        "fingerprint": "f",
+        "stages": {},
+        "preferences": [row | {"margin": 1.0, "probability": 0.7, "p_generic": None, "split": "train"}],
+    }
     shown = text(report)
     assert "\x1b" not in shown
     assert "… (5,010" in shown

@@ -33,7 +33,14 @@ def controlled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_dataset_with_controls_is_valid(controlled: Path) -> None:
     assert problems(controlled) == {}
-    assert [check.name for check in validate(Store(str(controlled)))][7:13] == ["sources", "judgements", "controls", "labels", "confidence", "votes"]
+    assert [check.name for check in validate(Store(str(controlled)))][7:13] == [
+        "sources",
+        "judgements",
+        "controls",
+        "labels",
+        "confidence",
+        "votes",
+    ]
 
 
 Change = Callable[[pl.DataFrame], pl.DataFrame]

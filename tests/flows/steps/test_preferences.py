@@ -14,7 +14,9 @@ from prefloom.schemas.label import Label
 from tests.helpers import run_stage, table
 
 SIDES = [("c1", "a", "b", 2.0), ("c2", "b", "c", 1.5), ("c3", "a", "c", -0.4)]
-FLAGS = pl.DataFrame({"comparison_id": ["c1", "c2", "c3"], "length_only": [False] * 3, "voters": [1] * 3, "minority_share": [0.0] * 3, "entropy": [0.0] * 3})
+FLAGS = pl.DataFrame(
+    {"comparison_id": ["c1", "c2", "c3"], "length_only": [False] * 3, "voters": [1] * 3, "minority_share": [0.0] * 3, "entropy": [0.0] * 3}
+)
 
 
 def labels(**changes: list[Any]) -> pl.DataFrame:
