@@ -24,6 +24,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from prefloom.flows.dataset.described import read_by_judges
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 MOST = 20_000  # labels that the two habits are fitted on: every n-th of more
@@ -125,3 +127,16 @@ def _correlation(one: Floats, other: Floats) -> float:
     one, other = one - one.mean(), other - other.mean()
     both = float((one**2).mean() * (other**2).mean())
     return float((one * other).mean()) / both**0.5 if both > 0 else 0.0
+
+
+def ranked(rows: pl.DataFrame, personas: pl.DataFrame) -> pl.DataFrame:
+    """persona_id, comparison_id, confidence, from the columns of Traces with ids, and from rows of Persona.
+
+    People who decide by weights have no judge whose habits could be told: |margin| ranks their labels.
+    """
+    keys = ["persona_id", "comparison_id"]
+    people = read_by_judges(personas).select("persona_id")
+    judged, weighed = (rows.join(people, on="persona_id", how=how, maintain_order="left") for how in ("semi", "anti"))
+    found = Traces.of(judged)
+    sure = judged.select(keys).with_columns(pl.Series("confidence", confidence(found, fit(found)), dtype=pl.Float64))
+    return pl.concat([sure, weighed.select(*keys, pl.col("margin").abs().alias("confidence"))])

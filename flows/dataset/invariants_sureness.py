@@ -10,7 +10,8 @@ import math
 
 import polars as pl
 
-from prefloom.flows.dataset import confidence, transitivity
+from prefloom.flows.dataset import transitivity
+from prefloom.flows.dataset.confidence import ranked
 from prefloom.flows.dataset.invariants import READING, TOLERANCE, Check
 from prefloom.schemas.checks import LabelChecks
 from prefloom.schemas.comparison import in_order_ab
@@ -46,8 +47,7 @@ def sureness(data: dict[str, pl.DataFrame]) -> Check:
     log = [[round(math.log(max(length.get(side, 1), 1)), 4) for side in pair] for pair in pairs.select("first_id", "second_id").iter_rows()]
     pairs = pairs.select("comparison_id", pl.Series("longer", [a - b for a, b in log], dtype=pl.Float64)).with_row_index("comparison")
     rows = labels.join(pairs, on="comparison_id").sort(READING)
-    traces = confidence.Traces.of(rows)
-    due = rows.with_columns(pl.Series("due", confidence.confidence(traces, confidence.fit(traces)), dtype=pl.Float64))
+    due = rows.join(ranked(rows, data["personas"]).rename({"confidence": "due"}), on=READING)
     joined = data["labels"].join(due.select(*READING, "due", "as_they_stand"), on=READING, how="left")
     broken = {
         "labels have a wrong confidence": (pl.col("confidence") - pl.col("due")).abs().fill_nan(1) > 10 * TOLERANCE,

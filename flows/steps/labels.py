@@ -19,7 +19,7 @@ from pathlib import Path
 import polars as pl
 
 from prefloom.flows.dataset import calibrations, tables
-from prefloom.flows.dataset import confidence as sure
+from prefloom.flows.dataset.confidence import ranked
 from prefloom.flows.dataset.invariants import GRID, READING
 from prefloom.flows.dataset.run import Run
 from prefloom.flows.dataset.shards import ShardJob, ShardReport
@@ -44,8 +44,8 @@ def aggregate_labels(job: ShardJob) -> ShardReport:
     personas = tables.read(store, "personas/part-*.parquet", Persona, ["persona_id", "split"])
     mine = personas.filter(pl.Series(shard_of(personas["persona_id"], shards) == job.index))
     asked = _asked(store, mine)
-    ranked = _confidence(job.run.store.url, job.stage_hash).join(mine, on="persona_id", how="semi")
-    margins = label(_judgements_of(store, mine), mean_bias(store)).join(asked, on=READING, how="inner").join(ranked, on=READING)
+    sure = _confidence(job.run.store.url, job.stage_hash).join(mine, on="persona_id", how="semi")
+    margins = label(_judgements_of(store, mine), mean_bias(store)).join(asked, on=READING, how="inner").join(sure, on=READING)
     labels = margins.with_columns(_calibrated(job.run).alias("calibrated"))
     prompts = tables.read(store, "prompts/part-*.parquet", Prompt, ["prompt_id", "split"]).rename({"split": "prompt_split"})
     placed = (
@@ -160,8 +160,7 @@ def _confidence(url: str, _made_of: str) -> pl.DataFrame:
     parts = [label(tables.read(store, name, Judgement, columns), bias) for name in names]
     pairs = tables.read(store, "comparisons/part-*.parquet", Comparison, ["comparison_id", "first_id", "second_id"])
     rows = traces(pl.concat(part.select(*READING, "margin", "tilt", "scatter", "judgements") for part in parts), pairs, length)
-    found = sure.Traces.of(rows)
-    return rows.select(READING).with_columns(pl.Series("confidence", sure.confidence(found, sure.fit(found)), dtype=pl.Float64))
+    return ranked(rows, tables.read(store, "personas/part-*.parquet", Persona, ["persona_id", "kind"]))
 
 
 def traces(labels: pl.DataFrame, pairs: pl.DataFrame, length: dict[str, float]) -> pl.DataFrame:

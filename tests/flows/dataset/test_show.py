@@ -25,7 +25,9 @@ def test_hostile_characters_are_made_visible() -> None:
         "name": "n",
         "fingerprint": "f",
         "stages": {},
-        "preferences": [row | {"margin": 1.0, "probability": 0.7, "p_generic": None, "split": "train"}],
+        "preferences": [
+            {**row, "margin": 1.0, "probability": 0.7, "p_generic": None, "split": "train", "voters": 4, "minority_share": 0.25}
+        ],
     }
     shown = text(report)
     assert "\x1b" not in shown

@@ -72,7 +72,7 @@ def test_what_a_stage_rejects_is_what_validation_expects(tmp_path: Path) -> None
         comparisons=pairs, checks={"labels": rules}, models={"terse": {"engine": "society", "character": "terse"},
         "judge": {"engine": "society", "character": "small"}},
     )  # fmt: skip
-    names = ("judgements", "labels", "comparisons", "candidates", "preferences", "rejected")
+    names = ("personas", "judgements", "labels", "comparisons", "candidates", "preferences", "rejected")
     data, recipe = {name: table(run, name) for name in names}, run.resolved.recipe
     marked = structure(data["labels"], recipe.checks.labels)
     assert sureness(data).problems == hold(data, recipe, marked).problems == []
