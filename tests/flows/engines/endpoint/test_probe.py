@@ -132,6 +132,7 @@ def test_a_server_that_does_not_answer(stand_in_server: StandIn, monkeypatch: py
     from prefloom.flows.engines.endpoint import probe as module
 
     monkeypatch.setattr(module, "_PAUSE", 0.001)
+    monkeypatch.setattr(Prober.__init__, "__defaults__", (1.0,))  # its patience with a server that is busy
     stand_in_server.set(shares={fault: 1})
     with pytest.raises(InputError, match=rf"recipe: servers\.judge\.urls: found {said}") as end:
         probe(stand_in_server.url)
