@@ -72,6 +72,7 @@ def aggregate_labels(job: ShardJob) -> ShardReport:
 
 def label(judgements: pl.DataFrame, bias: dict[str, float]) -> pl.DataFrame:
     """Labels (without ids of candidates and split) from rows of Judgement; `bias` maps a template to its mean bias."""
+    one, other = pl.col("x") - pl.col("m"), pl.col("y") + pl.col("m")
     grid = (in_order_ab() / GRID).round().cast(pl.Int64)
     whole = (
         judgements.with_columns(grid.alias("steps"))
@@ -84,7 +85,8 @@ def label(judgements: pl.DataFrame, bias: dict[str, float]) -> pl.DataFrame:
         .drop_nulls(["x", "y"])
         .with_columns((pl.col("template").replace_strict(bias, return_dtype=pl.Float64) / GRID).alias("m"))
         .with_columns(
-            (((pl.col("x") - pl.col("m")) * (pl.col("y") + pl.col("m"))) > 0).alias("agree"),
+            # Two orders that both say nothing agree on that: such a label is undecided.
+            ((one * other > 0) | ((one == 0) & (other == 0))).alias("agree"),
             ((pl.col("x") * pl.col("y")) > 0).alias("alike"),
         )
     )
