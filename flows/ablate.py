@@ -62,6 +62,11 @@ class Plan:
             resolve(recipe, plan.variant(found[0], first, phi))  # a phi that no judge is calibrated for is said at once
         return plan
 
+    @property
+    def builds(self) -> int:
+        """How many datasets are built."""
+        return len(self.rows) * len(self.seeds) * len(self.phis)
+
     def variant(self, row: switches.Row, seed: int, phi: float | None) -> list[str]:
         """The overrides of one build, as `prefloom build --set` takes them."""
         judge = [] if phi is None else [f"models.{self.resolved.recipe.judgements.model}.phi={phi}"]

@@ -35,7 +35,8 @@ def audit(
     run = Run(dataset)
     if write_gold:
         count = write_choices(run, write_gold, most, split)
-        say(as_json, {"file": str(write_gold), "rows": count}, f"{write_gold}: {count:,} planted choices of {split}")
+        fewer = f", which has no more than that: {most:,} were asked for" if count < most else ""
+        say(as_json, {"file": str(write_gold), "rows": count}, f"{write_gold}: {count:,} planted choices of {split}{fewer}")
         return
     found = measure(run, gold)
     write_report(run.store)
@@ -71,7 +72,10 @@ def ablate(
         progress = logging.getLogger("prefloom.ablation")
         progress.addHandler(logging.StreamHandler())
         progress.setLevel(logging.INFO)
+        progress.propagate = False  # Prefect would print every line once more
     plan = Plan.of(recipe, out, tuple(set_ or ()), seeds, phi or ())
+    if not as_json:
+        progress.info("%d builds: %d variants, %d seeds, %d phi", plan.builds, len(plan.rows), seeds, len(plan.phis))
     with local_server():
         found = cast("dict[str, Any]", compare(plan))
     say(as_json, found, text(found))

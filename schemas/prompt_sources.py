@@ -14,6 +14,8 @@ from prefloom.schemas.section import Count, Distinct, Section
 
 Values = Annotated[list[str], Field(min_length=1)]
 
+Many = Annotated[int, Field(ge=1, le=100_000)]  # prompts that a model is asked for
+
 
 class EntityPrompts(Section):
     """One prompt for every row of a list of names: films, books, places."""
@@ -45,7 +47,7 @@ class AugmentedPrompts(Written):
 
     source: Literal["augmented"] = Field(description="Says which kind of source this is")
     path: str | None = Field(default=None, description="JSONL of text and domain to draw examples from (default: the shipped seeds)")
-    count: Count = Field(description="How many prompts are aimed at; raising it keeps those already there")
+    count: Many = Field(description="How many prompts are aimed at; raising it keeps those already there")
     shots: int = Field(default=4, ge=1, le=32, description="Seeds that are shown for each prompt, all of one domain")
     template: str = Field(default="prompt/augment", description="Template that asks for a prompt like the examples")
 
@@ -56,7 +58,7 @@ class SpecificPrompts(Written):
     source: Literal["specific"] = Field(description="Says which kind of source this is")
     traits: dict[str, Values] | None = Field(default=None, description="Trait -> its values, as the personas have them")
     path: str | None = Field(default=None, description="In place of traits: YAML of trait -> values, as for personas of source grid")
-    per_value: Count = Field(default=5, description="How many prompts are aimed at for each value")
+    per_value: Many = Field(default=5, description="How many prompts are aimed at for each value")
     domain: str = Field(default="specific", description="Topic of all of them, for tables and figures")
     template: str = Field(default="prompt/specific", description="Template that asks for prompts of such people")
 

@@ -267,7 +267,7 @@ class Recipe(Section):
             raise ValueError("two sources of personas with a conflict; there is one choice of pairs")
         if weighing and self.judgements.calibration:
             raise ValueError(
-                f"judgements.calibration is of a judge, and personas of source {weighing[0].source} decide by weights; have one"
+                f"judgements.calibration is of a judge, and personas of source {weighing[0].source} have none; leave one of them out"
             )
         if not self.asks and (self.controls or self.refinement):
             raise ValueError("controls and refinement ask a judge, and here all personas decide by weights; leave them out")

@@ -35,7 +35,10 @@ def controls(data: dict[str, pl.DataFrame], recipe: Recipe) -> Check:
     """Every control reading is one that was asked, and none is of the persona's own first reading."""
     check = Check("controls", "each was asked for: of nobody, of the same persona once more, or of another; all by the recipe's judge")
     frame = data["controls"]
-    templates, people = [portable(name) for name in recipe.judgements.templates], data["personas"]["persona_id"].to_list()
+    templates, people = (
+        [portable(name) for name in recipe.judgements.templates],
+        data["personas"].filter(pl.col("kind") == "judge")["persona_id"].to_list(),
+    )
     fits = pl.when(_NOBODY).then(pl.col("template") == GENERIC).otherwise(pl.col("template").is_in(templates))
     broken = {
         "controls are not by the recipe's judge": pl.col("model") != recipe.judgements.model,

@@ -30,6 +30,7 @@ from prefloom.schemas.label import Judgement
 
 CELL = ["persona_id", "comparison_id"]
 MOST_PERSONAS, MOST_LABELS = 300, 60_000  # of a larger dataset those with the lowest ids, which are hashes
+WORTH = 0.1  # a sensitivity to the persona that is worth having
 DOUBTFUL = 0.5  # a reliability below it is warned of
 QUANTILES = (0.05, 0.5, 0.95)
 NONE = Estimate(float("nan"), float("nan"), float("nan"))
@@ -77,15 +78,22 @@ class Signal:
 
     @property
     def kind(self) -> str:
-        """personal, generic preference, or unknown where there is nothing to go by. M16 decides where it was read, else M11."""
+        """personal, generic preference, unclear, or unknown where there is nothing to go by. M16 decides where it was read, else M11.
+
+        Where the interval of M16 reaches from 0 to a sensitivity worth having, and M11 is above 0, too few were read as somebody else.
+        """
         known = [found for found in (self.sensitivity, self.reliability) if not np.isnan(found.value)]
         if not known:
             return "unknown"
-        return "personal" if known[0].low > 0 else "generic preference"
+        if known[0].low > 0:
+            return "personal"
+        return "unclear" if known[0] is self.sensitivity and known[0].high > WORTH and self.reliability.low > 0 else "generic preference"
 
     def warnings(self) -> list[str]:
         """What whoever uses the dataset has to know."""
         said = []
+        if self.kind == "unclear":
+            said.append(f"{self.shuffled:,} readings as somebody else are too few to tell people from noise: raise controls.shuffled")
         if self.kind == "generic preference":
             said.append("what the personas change is not more than noise: this is generic preference")
         if self.reliability.value < DOUBTFUL:

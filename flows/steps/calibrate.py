@@ -36,6 +36,7 @@ EVERY = "all"  # stands for every split
 
 def calibrate(run: Run, gold: Path, out: Path, most: int = 500, split: str = "validation") -> Calibration:
     """Fit the map on the labels that the gold file speaks of, and write it."""
+    _expect_free(out, gold, run)
     found = manifest.load(run.store)
     recipe = manifest.recipe_of(run.store, found)
     choices = audit_gold.read(gold)
@@ -70,6 +71,15 @@ def calibrate(run: Run, gold: Path, out: Path, most: int = 500, split: str = "va
     text = known.model_dump_json(indent=1).encode() + b"\n"
     Store(str(out.absolute().parent)).publish(out.name, lambda file: file.write(text))
     return known
+
+
+def _expect_free(out: Path, gold: Path, run: Run) -> None:
+    """InputError where the map would take the place of something else: of the choices, of a dataset's file, of any file that is no map."""
+    target = out.absolute()
+    if target == gold.absolute() or run.folder.absolute() in target.parents:
+        raise InputError("--out", found=str(out), expected="a file of its own, outside the dataset")
+    if target.exists():
+        calibrations.load(out)
 
 
 def in_split(evidence: Evidence, split: str, where: str) -> Bools:

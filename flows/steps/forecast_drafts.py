@@ -40,7 +40,11 @@ class Drafted:
 
     def with_rounds(self, answers: Answers) -> Answers:
         """The answers with the calls for all their rounds."""
-        return answers if self.rows is None else replace(answers, left={name: self.left[name] for name in answers.left})
+        return (
+            answers
+            if self.rows is None
+            else replace(answers, left=answers.left | {name: self.left[name] for name in answers.left if name in self.left})
+        )
 
 
 def rounds_known(run: Run, uses: freshness.Materials) -> dict[str, int]:

@@ -39,8 +39,11 @@ class Materials:
 
 
 def materials(run: Run) -> Materials:
-    """Load every template and open every model; InputError names what is missing."""
+    """Load every template and open every model; InputError names what is missing, or what a calibration was not fitted for."""
     recipe = run.resolved.recipe
+    if path := recipe.judgements.calibration:
+        asked = [(portable(name), load(name).hash) for name in recipe.judgements.templates]
+        calibrations.fits(calibrations.load(Path(path)), path, asked, recipe.judgements.adaptive)
     references = {reference for stage in stages.of(recipe) for reference in stage.templates(recipe)}
     templates = {reference: load(reference).hash for reference in sorted(references)}
     embedder = {} if recipe.embeddings is None else {EMBEDDER: open_embedder(recipe.embeddings).identity}
@@ -67,9 +70,6 @@ def probe_inputs(resolved: Resolved) -> None:
     recipe = resolved.recipe
     for template in recipe.judgements.templates * recipe.asks:
         expect_inputs(template, INPUTS)
-    if path := recipe.judgements.calibration:
-        asked = [(portable(name), load(name).hash) for name in recipe.judgements.templates]
-        calibrations.fits(calibrations.load(Path(path)), path, asked, recipe.judgements.adaptive)
     if recipe.refinement:
         expect_inputs(recipe.refinement.template, INPUTS)
         expect_inputs(recipe.refinement.append.template, SENTENCE_INPUTS)

@@ -83,7 +83,7 @@ def label(judgements: pl.DataFrame, bias: dict[str, float]) -> pl.DataFrame:
             pl.col("mass").min(),
         )
         .drop_nulls(["x", "y"])
-        .with_columns((pl.col("template").replace_strict(bias, return_dtype=pl.Float64) / GRID).alias("m"))
+        .with_columns((pl.col("template").replace_strict(bias or {"": 0.0}, default=0.0, return_dtype=pl.Float64) / GRID).alias("m"))
         .with_columns(
             # Two orders that both say nothing agree on that: such a label is undecided.
             ((one * other > 0) | ((one == 0) & (other == 0))).alias("agree"),

@@ -30,6 +30,8 @@ from prefloom.schemas.prompt import Prompt
 from prefloom.schemas.rewards import EndpointReward, FileReward, ScoreFields, ScorerReward, TransformersReward
 from prefloom.schemas.score import Score, Standard
 
+LARGEST = 1_000_000_000_000  # size of a score; on the grid of 1e-4 it is a whole number of 64 bits
+
 Scored = list[float | str]  # a score for each answer, or why there is none
 
 
@@ -162,8 +164,9 @@ def _file(columns: _Columns) -> dict[tuple[str, str, str], float | str]:
             value = round(float(given), 4) + 0.0
         except ValueError:
             value = float("nan")
-        if not np.isfinite(value):
-            raise InputError(columns.path, f"{place}, column '{columns.score}'", found=f"'{given}'", expected="a number")
+        if not abs(value) <= LARGEST:
+            expected = f"a number, at most {LARGEST:,} in size"
+            raise InputError(columns.path, f"{place}, column '{columns.score}'", found=f"'{given[:80]}'", expected=expected)
         if found.setdefault(key, value) != value:
             expected = "one score for one answer, or `fields.model` to tell equal answers of two models apart"
             raise InputError(columns.path, place, found="another score of the same answer", expected=expected)
