@@ -59,7 +59,9 @@ class Lessons:
     def __init__(self, tok: PreTrainedTokenizerFast, lines: list[str]) -> None:
         self.tok, self.draw = tok, random.Random(0)
         self.words = sorted(set(re.findall(r"[a-z]{3,}", " ".join(lines))))
-        tails = {path.read_text().strip().splitlines()[-1] for path in (ROOT / "prompts" / "judge").glob("*.md")}
+        # Of some wordings: what a model this small has read of one it says to every question of that wording.
+        names = ("choice", "generic", "pairwise", "reader")
+        tails = {(ROOT / "prompts" / "judge" / f"{name}.md").read_text().strip().splitlines()[-1] for name in names}
         self.tails = sorted(tails | {"Reply with one letter, A or B."})
 
     def some(self, fewest: int, most: int) -> str:

@@ -9,9 +9,10 @@ import pytest
 
 from prefloom.flows.dataset import calibrations
 from prefloom.flows.dataset.invariants import labels as aggregated
+from prefloom.flows.dataset.run import Run
 from prefloom.flows.steps.audit_measures import calibration
 from prefloom.flows.steps.calibrate import fit
-from prefloom.flows.steps.freshness import probe_inputs
+from prefloom.flows.steps.freshness import materials
 from prefloom.schemas.errors import InputError
 from prefloom.schemas.reading import Calibration
 from tests.helpers import resolved, run_stage, table
@@ -65,7 +66,7 @@ def test_labels_have_it_beside_the_raw_probability(tmp_path: Path) -> None:
     assert table(without, "labels")["calibrated"].is_null().all()
     path = written(tmp_path / "c")
     run = run_stage(tmp_path / "b", "preferences", **JUDGE, judgements={"model": "judge", "calibration": path})
-    assert not probe_inputs(run.resolved)
+    assert materials(run).templates
     rows, raw = table(run, "labels"), table(without, "labels")
     assert rows.drop("calibrated").equals(raw.drop("calibrated"))
     odds = 0.2 * rows["margin"] + 0.3 * rows["margin"].sign() * (1 + rows["margin"].abs()).log()
@@ -93,10 +94,10 @@ def test_a_map_for_others_is_refused(tmp_path: Path) -> None:
     for changes, said in cases:
         found = resolved(**JUDGE, judgements={"model": "judge", "calibration": written(tmp_path / "x", **changes)})
         if not said:
-            probe_inputs(found)
+            materials(Run.create(tmp_path, found))
             continue
         with pytest.raises(InputError, match=said):
-            probe_inputs(found)
+            materials(Run.create(tmp_path, found))
     path = written(tmp_path / "y", judge="society/other-0.65-stereotype@0")
     with pytest.raises(InputError, match="society/other"):
         run_stage(tmp_path / "z", "labels", **JUDGE, judgements={"model": "judge", "calibration": path})
