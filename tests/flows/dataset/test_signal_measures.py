@@ -1,11 +1,15 @@
 """The measures of persona signal are those of heterogeneity.py where everybody read everything, and keep their meaning where not."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from prefloom.flows.dataset import heterogeneity as h
 from prefloom.flows.dataset import heterogeneity_pairs as hp
 from prefloom.flows.dataset import signal_measures as measures
+from prefloom.flows.dataset.heterogeneity import Estimate
+from prefloom.flows.dataset.signal import Signal
 from prefloom.flows.dataset.signal_measures import Reads
 
 USERS, PROMPTS, REPLICATES = 30, 40, 3
@@ -90,3 +94,21 @@ def test_what_comes_back_when_read_again() -> None:
     assert measures.retest(first, again) == pytest.approx(0.5, abs=0.04)
     assert measures.retest(true, true) == 1.0
     assert np.isnan(measures.retest(np.zeros(3), np.zeros(3)))
+
+
+@pytest.mark.parametrize(
+    ("sensitivity", "reliability", "kind"),
+    [
+        ((0.2, 0.1, 0.3), (0.6, 0.5, 0.7), "personal"),
+        ((0.01, -0.02, 0.04), (0.6, 0.5, 0.7), "generic preference"),
+        ((0.05, -0.08, 0.16), (0.5, 0.4, 0.6), "unclear"),
+        ((0.05, -0.08, 0.16), (0.0, -0.1, 0.1), "generic preference"),
+        (None, (0.5, 0.4, 0.6), "personal"),
+        (None, None, "unknown"),
+    ],
+)
+def test_a_verdict_waits_for_enough_readings(sensitivity: Any, reliability: Any, kind: str) -> None:
+    nothing = Estimate(float("nan"), float("nan"), float("nan"))
+    known = {name: Estimate(*found) if found else nothing for name, found in (("sensitivity", sensitivity), ("reliability", reliability))}
+    found = Signal(**{name: known.get(name, nothing) for name in Signal.__dataclass_fields__})
+    assert found.kind == kind

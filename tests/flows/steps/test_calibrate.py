@@ -11,7 +11,7 @@ from prefloom.flows.dataset import calibrations
 from prefloom.flows.dataset.invariants import labels as aggregated
 from prefloom.flows.dataset.run import Run
 from prefloom.flows.steps.audit_measures import calibration
-from prefloom.flows.steps.calibrate import fit
+from prefloom.flows.steps.calibrate import calibrate, fit
 from prefloom.flows.steps.freshness import materials
 from prefloom.schemas.errors import InputError
 from prefloom.schemas.reading import Calibration
@@ -104,3 +104,16 @@ def test_a_map_for_others_is_refused(tmp_path: Path) -> None:
     (tmp_path / "bad.json").write_text('{"version": 2}')
     with pytest.raises(InputError, match="prefloom calibrate"):
         calibrations.load(tmp_path / "bad.json")
+
+
+def test_a_map_takes_the_place_of_nothing_else(tmp_path: Path) -> None:
+    run = run_stage(tmp_path, "personas")
+    gold = tmp_path / "gold.csv"
+    gold.write_text("comparison_id,choice\nc,a\n")
+    for out in (gold, run.folder / "manifest.json"):
+        with pytest.raises(InputError, match="a file of its own, outside the dataset"):
+            calibrate(run, gold, out)
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"notes\.txt"):
+        calibrate(run, gold, tmp_path / "notes.txt")
+    assert (gold.read_text()[:3], (tmp_path / "notes.txt").read_text()) == ("com", "mine")

@@ -75,6 +75,10 @@ def test_one_answer_has_one_score(tmp_path: Path) -> None:
     given["rewards"] = {"r": {"engine": "file", "path": str(tmp_path / "long.jsonl"), "fields": {"prompt": "prompt"}}}
     with pytest.raises(InputError, match="another score of the same answer"):
         run_stage(tmp_path, "scores", **given)
+    for odd in ("1e300", "nan", "much"):
+        (tmp_path / "long.jsonl").write_text(json.dumps(rows[0] | {"score": odd}))
+        with pytest.raises(InputError, match=f"found '{odd}'; expected a number, at most"):
+            run_stage(tmp_path, "scores", **given)
 
 
 class Counting:
