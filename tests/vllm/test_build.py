@@ -96,7 +96,9 @@ def test_a_server_without_log_probabilities_is_read_by_votes_and_says_so(tmp_pat
             wait_for(f"http://127.0.0.1:{port}/health", server)
             # It gives one answer to everything it is asked alike: the answers to compare come from a file.
             answers = [
-                {"text": f"Answer {kind} to {n}: {word}.", "id": str(n)} for n in range(4) for kind, word in enumerate(("yes", "no"))
+                {"text": f"Answer {kind} to {n}: {' '.join([word] * (1 + 9 * kind))}.", "id": str(n)}
+                for n in range(4)
+                for kind, word in enumerate(("yes", "no"))
             ]
             (tmp_path / "answers.jsonl").write_text("".join(json.dumps(answer) + "\n" for answer in answers))
             (tmp_path / "prompts.jsonl").write_text("".join(json.dumps({"id": str(n), "text": f"Question {n}?"}) + "\n" for n in range(4)))
@@ -107,9 +109,10 @@ def test_a_server_without_log_probabilities_is_read_by_votes_and_says_so(tmp_pat
                 {"urls": [f"http://127.0.0.1:{port}/v1"], "concurrency": 8},
                 prompts=[{"source": "file", "path": "prompts.jsonl", "fields": {"id": "id"}}],
                 candidates={"source": "file", "path": "answers.jsonl", "fields": {"prompt_id": "id", "model": None}},
-                # Whatever a tiny model says under one template it may say to everything, and two equal votes decide nothing.
+                # What a tiny model says it may say to everything, and equal votes decide nothing: one person decides by itself.
                 judgements={"model": "judge", "templates": ["judge/pairwise", "judge/choice", "judge/reader"]},
-                personas=[{"source": "grid", "count": 12}],
+                personas=[{"source": "grid", "count": 12}, {"source": "ensemble", "weights": [{"long": 1.0}]}],
+                rewards={"long": {"engine": "scorer", "set": "reading", "property": "length"}},
             )
             done = prefloom("build", str(recipe), "--out", str(tmp_path / "data"))
         finally:
