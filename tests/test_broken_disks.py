@@ -93,10 +93,10 @@ def test_a_journal_that_cannot_be_written(place: Place, monkeypatch: pytest.Monk
 
 @pytest.fixture
 def tiny_disk(place: Place) -> Iterator[Place]:
-    """`out` on a file system of 96 kB of its own."""
+    """`out` on a file system of 112 kB of its own."""
     shutil.rmtree(place.folder / "out")
     (place.folder / "out").mkdir()
-    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=96k", "none", str(place.folder / "out")], capture_output=True, check=False)
+    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=112k", "none", str(place.folder / "out")], capture_output=True, check=False)
     if mount.returncode:
         pytest.skip("this machine lets nobody mount")
     yield place

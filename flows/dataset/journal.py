@@ -11,6 +11,7 @@ decides which rows are read together. A torn last line is a call that was in fli
 """
 
 import fcntl
+import io
 import itertools
 import os
 import re
@@ -103,7 +104,9 @@ class Journal:
 def write_sealed(rows: Sequence[tuple[str, str, str]], out: IO[bytes]) -> None:
     """A sealed file of (key, scope, reply) rows; of equal keys the last stays."""
     frame = pl.DataFrame(rows, schema=_SCHEMA, orient="row").unique("key", keep="last", maintain_order=True)
-    frame.sort("scope", "key").write_parquet(out, row_group_size=16_384)
+    whole = io.BytesIO()  # polars has an error of its own for a disk that is full, and nobody would know it for one
+    frame.sort("scope", "key").write_parquet(whole, row_group_size=16_384)
+    out.write(whole.getbuffer())
 
 
 class Glance:
