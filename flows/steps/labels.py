@@ -13,6 +13,7 @@ judge says of people in general.
 """
 
 import math
+import threading
 from functools import lru_cache
 from pathlib import Path
 
@@ -35,6 +36,8 @@ from prefloom.schemas.persona import Persona
 from prefloom.schemas.prompt import Prompt
 from prefloom.schemas.splits import cells
 
+_ONE_AT_A_TIME = threading.Lock()
+
 
 def aggregate_labels(job: ShardJob) -> ShardReport:
     """The labels of this shard's personas, sorted by persona and comparison."""
@@ -44,9 +47,7 @@ def aggregate_labels(job: ShardJob) -> ShardReport:
     personas = tables.read(store, "personas/part-*.parquet", Persona, ["persona_id", "split"])
     mine = personas.filter(pl.Series(shard_of(personas["persona_id"], shards) == job.index))
     asked = _asked(store, mine)
-    sure = _confidence(job.run.store.url, job.stage_hash).join(mine, on="persona_id", how="semi")
-    margins = label(_judgements_of(store, mine), mean_bias(store)).join(asked, on=READING, how="inner").join(sure, on=READING)
-    labels = margins.with_columns(_calibrated(job.run).alias("calibrated"))
+    labels = _labelled(job).join(asked, on=READING, how="inner").with_columns(_calibrated(job.run).alias("calibrated"))
     prompts = tables.read(store, "prompts/part-*.parquet", Prompt, ["prompt_id", "split"]).rename({"split": "prompt_split"})
     placed = (
         labels.join(_generic(store), on="comparison_id", how="left")
@@ -83,7 +84,7 @@ def label(judgements: pl.DataFrame, bias: dict[str, float]) -> pl.DataFrame:
             pl.col("mass").min(),
         )
         .drop_nulls(["x", "y"])
-        .with_columns((pl.col("template").replace_strict(bias or {"": 0.0}, default=0.0, return_dtype=pl.Float64) / GRID).alias("m"))
+        .with_columns((pl.col("template").replace_strict(bias, return_dtype=pl.Float64) / GRID if bias else pl.lit(0.0)).alias("m"))
         .with_columns(
             # Two orders that both say nothing agree on that: such a label is undecided.
             ((one * other > 0) | ((one == 0) & (other == 0))).alias("agree"),
@@ -152,17 +153,22 @@ def _generic(store: Store) -> pl.DataFrame:
     return generic(tables.read(store, "controls/part-*.parquet", Control, columns))
 
 
+def _labelled(job: ShardJob) -> pl.DataFrame:
+    """`label` and the confidence of all labels of the run. Shards that come at the same time wait for the first."""
+    with _ONE_AT_A_TIME:
+        return _label_all(job.run.store.url, job.stage_hash)
+
+
 @lru_cache(maxsize=2)
-def _confidence(url: str, _made_of: str) -> pl.DataFrame:
-    """persona_id, comparison_id -> confidence, of all labels of the run; the hash of the stage says of what."""
+def _label_all(url: str, _made_of: str) -> pl.DataFrame:
+    """The same; the hash of the stage says of what."""
     store = Store(url)
     bias, length = mean_bias(store), lengths(store)
     columns = [*READING, "order", "template", "repeat", "log_odds", "mass"]
-    names = store.list("judgements/part-*.parquet")
-    parts = [label(tables.read(store, name, Judgement, columns), bias) for name in names]
+    found = pl.concat(label(tables.read(store, name, Judgement, columns), bias) for name in store.list("judgements/part-*.parquet"))
     pairs = tables.read(store, "comparisons/part-*.parquet", Comparison, ["comparison_id", "first_id", "second_id"])
-    rows = traces(pl.concat(part.select(*READING, "margin", "tilt", "scatter", "judgements") for part in parts), pairs, length)
-    return ranked(rows, tables.read(store, "personas/part-*.parquet", Persona, ["persona_id", "kind"]))
+    rows = traces(found.select(*READING, "margin", "tilt", "scatter", "judgements"), pairs, length)
+    return found.join(ranked(rows, tables.read(store, "personas/part-*.parquet", Persona, ["persona_id", "kind"])), on=READING)
 
 
 def traces(labels: pl.DataFrame, pairs: pl.DataFrame, length: dict[str, float]) -> pl.DataFrame:
@@ -189,10 +195,3 @@ def _asked(store: Store, personas: pl.DataFrame) -> pl.DataFrame:
         .rename({"persona_ids": "persona_id", "first_id": "candidate_a", "second_id": "candidate_b"})
         .join(personas, on="persona_id", how="semi")
     )
-
-
-def _judgements_of(store: Store, personas: pl.DataFrame) -> pl.DataFrame:
-    columns = [*READING, "order", "template", "repeat", "log_odds", "mass"]
-    names = store.list("judgements/part-*.parquet")
-    parts = [tables.read(store, name, Judgement, columns).join(personas, on="persona_id", how="semi") for name in names]
-    return pl.concat(parts)
