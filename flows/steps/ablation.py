@@ -23,6 +23,7 @@ import polars as pl
 from prefloom.flows.dataset import stages, tables
 from prefloom.flows.dataset.run import Run
 from prefloom.flows.engines.scorers import score
+from prefloom.flows.steps import audit_measures as measures
 from prefloom.flows.steps.audit import truth_of
 from prefloom.flows.steps.audit_evidence import Bools, Evidence, Floats, Truth, differences, load
 from prefloom.schemas.candidate import Candidate
@@ -142,7 +143,7 @@ def surest(variant: Variant, count: int) -> Bools:
 
 def _figures(variant: Variant, mask: Bools, calls: int, test: Test) -> Figures:
     known = mask & np.isfinite(variant.target)
-    right = 0.5 + 0.5 * np.sign(variant.evidence.margin[known]) * np.sign(variant.target[known])
+    right = measures.score(variant.evidence.margin[known], variant.target[known])
     accuracy = float(right.mean()) if len(right) else float("nan")
     return {"kept": float(mask.sum()), "calls": float(calls), "accuracy": accuracy, "recovery": recovery(variant, mask, test)}
 
@@ -158,7 +159,7 @@ def recovery(variant: Variant, mask: Bools, test: Test) -> float:
     weights = learn(apart, np.sign(evidence.margin[rows]), evidence.persona[rows], len(evidence.names.personas))[people]
     liked = variant.truth.utilities([evidence.names.personas[place] for place in people], test.first + test.second)
     target = liked[:, : len(test.first)] - liked[:, len(test.first) :]
-    return float((0.5 + 0.5 * np.sign(weights @ test.apart.T) * np.sign(target)).mean())
+    return float(measures.score(weights @ test.apart.T, target).mean())
 
 
 def learn(apart: Floats, sign: Floats, person: Any, people: int) -> Floats:

@@ -54,7 +54,7 @@ def write_gold(run: Run, path: Path, most: int = 500, split: str = "validation")
 
     Labels that nothing has checked, as people would be asked: by hash, whether the judge is right about them or not.
     """
-    evidence, truth = load(run.store), planted.Truth.of(run)
+    evidence, truth = load(run.store), truth_of(run)
     difference = differences(evidence, truth)
     rows = fewer(evidence, np.flatnonzero(np.isfinite(difference) & (difference != 0) & in_split(evidence, split, str(path))), most)
     if not len(rows):
