@@ -26,14 +26,12 @@ from prefloom.flows.dataset.uses import GENERIC
 from prefloom.flows.engines import open_engine
 from prefloom.flows.engines.asking import Meter, asking
 from prefloom.flows.engines.protocol import Reply
-from prefloom.flows.steps.judgements import CHUNK, CHUNK_CHARACTERS, NOBODY, asker, failure, read_letters
-from prefloom.schemas.candidate import Candidate
+from prefloom.flows.steps.judgements import CHUNK, CHUNK_CHARACTERS, NOBODY, asker, compared, failure, read_letters
 from prefloom.schemas.comparison import Comparison
 from prefloom.schemas.controls import Control, Controls
 from prefloom.schemas.ids import draw, keys
 from prefloom.schemas.label import Rejected
 from prefloom.schemas.persona import Persona
-from prefloom.schemas.prompt import Prompt
 from prefloom.schemas.recipe import Recipe
 from prefloom.schemas.section import portable
 
@@ -55,10 +53,7 @@ def read_controls(job: ShardJob) -> ShardReport:
     if done := job.done():
         return done
     run, recipe = job.run, job.run.resolved.recipe
-    rows = tables.read(run.store, job.part("comparisons"), Comparison).iter_rows(named=True)
-    comparisons = [Comparison.model_construct(None, **row) for row in rows]
-    prompts = dict(tables.read(run.store, job.part("prompts"), Prompt, ["prompt_id", "text"]).iter_rows())
-    answers = dict(tables.read(run.store, job.part("candidates"), Candidate, ["candidate_id", "text"]).iter_rows())
+    comparisons, prompts, answers = compared(job)
     splits = readers(tables.read(run.store, "personas/part-*.parquet", Persona, ["persona_id", "split", "kind"]))
     asked = tables.read(run.store, "comparisons/part-*.parquet", Comparison, ["comparison_id", "persona_ids"])
     plan = [*readings(recipe, comparisons, choose(recipe, asked, splits), splits)]

@@ -14,10 +14,11 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from prefloom.flows.steps.portraits import persona_of
 from prefloom.schemas.ensembles import GRID, AttributePersonas, EnsemblePersonas
 from prefloom.schemas.errors import InputError
-from prefloom.schemas.ids import content_id, draw, unit
-from prefloom.schemas.persona import Persona, Trait, Weight
+from prefloom.schemas.ids import draw, unit
+from prefloom.schemas.persona import Persona, Weight
 from prefloom.schemas.recipe import Recipe
 
 Floats = NDArray[np.float64]
@@ -138,16 +139,11 @@ def _noise(noise: float, flips: float = 0.0) -> str:
 def _persona(
     description: str, kind: str, traits: dict[str, str], weights: Mapping[str, float], alpha: float | None, noise: float, flips: float
 ) -> Persona:
-    return Persona(
-        persona_id=content_id("persona", description),
-        description=description,
-        traits=[Trait(name=name, value=value) for name, value in traits.items()],
-        source=kind,
-        source_id=None,
-        split="",
-        kind="ensemble" if kind == "ensemble" else "attributes",
-        weights=[Weight(name=name, value=value) for name, value in sorted(weights.items())],
-        alpha=alpha,
-        noise=noise,
-        flips=flips,
-    )
+    decides = {
+        "kind": kind,
+        "weights": [Weight(name=name, value=value) for name, value in sorted(weights.items())],
+        "alpha": alpha,
+        "noise": noise,
+        "flips": flips,
+    }
+    return persona_of(description, kind, traits).model_copy(update=decides)

@@ -47,10 +47,7 @@ def judge_comparisons(job: ShardJob) -> ShardReport:
     if done := job.done():
         return done
     run, recipe = job.run, job.run.resolved.recipe
-    rows = tables.read(run.store, job.part("comparisons"), Comparison).iter_rows(named=True)
-    comparisons = [Comparison.model_construct(None, **row) for row in rows]
-    prompts = _column(tables.read(run.store, job.part("prompts"), Prompt, ["prompt_id", "text"]))
-    answers = _column(tables.read(run.store, job.part("candidates"), Candidate, ["candidate_id", "text"]))
+    comparisons, prompts, answers = compared(job)
     judgements: list[tuple[str, str, str, str, str, int, str, float, float]] = []
     failures: list[Rejected] = []
     personas = tables.read(run.store, "personas/part-*.parquet", Persona)
@@ -82,6 +79,15 @@ def judge_comparisons(job: ShardJob) -> ShardReport:
         usage=meter.usage(),
     )
     return meter.billed(report)
+
+
+def compared(job: ShardJob) -> tuple[list[Comparison], dict[str, str], dict[str, str]]:
+    """(comparisons, prompt -> text, answer -> text) of a job's shard."""
+    store = job.run.store
+    rows = tables.read(store, job.part("comparisons"), Comparison).iter_rows(named=True)
+    comparisons = [Comparison.model_construct(None, **row) for row in rows]
+    prompts = _column(tables.read(store, job.part("prompts"), Prompt, ["prompt_id", "text"]))
+    return comparisons, prompts, _column(tables.read(store, job.part("candidates"), Candidate, ["candidate_id", "text"]))
 
 
 def _for_judges(comparisons: list[Comparison], personas: pl.DataFrame) -> list[Comparison]:
