@@ -17,23 +17,25 @@ Worked: margin 2, its answer longer by 0.5 in log length, length 0.8, tilt 1 whe
 (2 - 0.8 · 0.5) · exp(-2 · 1 / 2) = 0.59. All fitted numbers are rounded, so that no label hangs on the last bit of a sum.
 """
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import reduce
 from typing import Self
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from prefloom.flows.dataset.described import read_by_judges
-
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+KEYS = ["persona_id", "comparison_id"]
 MOST = 20_000  # labels that the two habits are fitted on: every n-th of more
 _LENGTHS = np.arange(-15, 16) / 10  # in shares of the margins' size, per standard deviation of log length
 _SCALES = (0.2, 0.5, 1.0, 2.0, 3.0)  # of the margin at which the order has half its weight, in the margins' size
 _FULL, _CALM = 5.0, 2.0  # calm is the first times the correlation that it shows as, at most the second
 _LEAST, _ERRORS = 0.1, 4.0  # a habit is believed from this correlation on, and from so many standard errors
 _GAIN = 10.0  # by which a `length` must raise the squared correlation, in units of 1 / labels
+_LEAST_SWING = 1e-4
 _OTHERS = 2.0  # a comparison's own tilts are mixed with so many of the usual size: few personas tell little of it
 
 
@@ -52,7 +54,9 @@ class Traces:
     def of(cls, rows: pl.DataFrame) -> Self:
         """From columns of those names."""
         arrays = {name: rows[name].to_numpy().astype(np.float64) for name in ("margin", "tilt", "scatter", "longer")}
-        return cls(**arrays, templates=rows["templates"].to_numpy().astype(np.int64), comparison=rows["comparison"].to_numpy())
+        return cls(
+            **arrays, templates=rows["templates"].to_numpy().astype(np.int64), comparison=rows["comparison"].to_numpy().astype(np.int64)
+        )
 
     def some(self, step: int) -> "Traces":
         """Every so many labels."""
@@ -70,17 +74,83 @@ class Fitted:
     swing: Floats  # usual size of the tilts of each comparison
 
 
+@dataclass(frozen=True)
+class Sums:
+    """What a fit needs of all labels. The sums of two pieces add up to those of both."""
+
+    labels: int
+    squares: Floats  # of the tilts, by comparison
+    counts: Floats  # labels, by comparison
+    spare: float  # templates beyond the first
+    scatter: float
+    shares: float  # of 1 / templates
+    margin: float  # of margin², margin · longer, longer²
+    both: float
+    longer: float
+
+    @classmethod
+    def of(cls, traces: Traces, comparisons: int) -> Self:
+        """Of some labels; comparisons are numbered below that."""
+        number, margin, longer = traces.comparison, traces.margin, traces.longer
+        return cls(
+            labels=len(margin),
+            squares=np.bincount(number, weights=traces.tilt**2, minlength=comparisons).astype(np.float64),
+            counts=np.bincount(number, minlength=comparisons).astype(np.float64),
+            spare=float((traces.templates - 1).sum()),
+            scatter=float(traces.scatter.sum()),
+            shares=float((1 / np.maximum(traces.templates, 1)).sum()),
+            margin=float((margin**2).sum()),
+            both=float((margin * longer).sum()),
+            longer=float((longer**2).sum()),
+        )
+
+    def __add__(self, other: "Sums") -> "Sums":
+        return Sums(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
+
+
 def fit(traces: Traces) -> Fitted:
     """Fit on all labels of a dataset, whoever is right."""
-    if not len(traces.margin):
-        return Fitted(0.0, 0.0, 0.0, 0.0, np.zeros(0))
-    swing = _swing(traces)
-    length, shown = _length(traces.some(-(-len(traces.margin) // MOST)), swing)
+    sums = Sums.of(traces, int(traces.comparison.max(initial=-1)) + 1)
+    return _fitted(sums, traces.some(_step(sums.labels)))
+
+
+def fit_pieces(pieces: Callable[[], Iterable[pl.DataFrame]], comparisons: int) -> Fitted:
+    """`fit` where labels are too many to hold; they are sorted by persona and comparison, and comparisons numbered below that.
+
+    The pieces come twice, with persona_id, comparison_id and the columns of Traces; all labels of a persona stand in one. How they are cut
+    changes nothing: what is summed is rounded, and the habits are fitted on the same labels.
+    """
+    sums, counts = [], []
+    for piece in pieces():
+        sums.append(Sums.of(Traces.of(piece), comparisons))
+        counts.append(piece.group_by("persona_id").len())
+    whole = reduce(Sums.__add__, sums)
+    before = pl.concat(counts).sort("persona_id").select("persona_id", (pl.col("len").cum_sum() - pl.col("len")).alias("before"))
+    place = (pl.col("before") + pl.int_range(pl.len()).over("persona_id")).alias("place")
+    some = [
+        piece.sort(KEYS)
+        .join(before, on="persona_id", maintain_order="left")
+        .with_columns(place)
+        .filter(pl.col("place") % _step(whole.labels) == 0)
+        for piece in pieces()
+    ]
+    return _fitted(whole, Traces.of(pl.concat(some).sort("place")))
+
+
+def _step(labels: int) -> int:
+    return max(1, -(-labels // MOST))
+
+
+def _fitted(sums: Sums, some: Traces) -> Fitted:
+    """From the sums of all labels and every n-th of them."""
+    if not sums.labels:
+        return Fitted(0.0, 0.0, 0.0, 0.0, np.full(len(sums.squares), _LEAST_SWING))
+    swing = _swing(sums)
+    length, shown = _length(some, swing)
     calm = round(min(_CALM, max(0.0, _FULL * shown)), 2)
-    spare = float((traces.templates - 1).sum())
-    scatter = round(float(traces.scatter.sum()) / spare, 3) if spare > 0 else 0.0
-    whole = float(((traces.margin - length * traces.longer) ** 2).mean())
-    own = float((scatter / np.maximum(traces.templates, 1)).mean())
+    scatter = round(sums.scatter / sums.spare, 3) if sums.spare > 0 else 0.0
+    whole = (sums.margin - 2 * length * sums.both + length**2 * sums.longer) / sums.labels
+    own = scatter * sums.shares / sums.labels
     signal = round(max(whole - own, 0.1 * whole), 3) if scatter > 0 else 0.0
     return Fitted(length, calm, signal, scatter, swing)
 
@@ -95,11 +165,10 @@ def confidence(traces: Traces, fitted: Fitted) -> Floats:
     return found
 
 
-def _swing(traces: Traces) -> Floats:
-    squares, count = np.bincount(traces.comparison, weights=traces.tilt**2), np.bincount(traces.comparison)
-    usual = float((traces.tilt**2).mean())
-    swing: Floats = np.sqrt((squares + _OTHERS * usual) / (count + _OTHERS)).round(4)
-    return np.maximum(swing, 1e-4)
+def _swing(sums: Sums) -> Floats:
+    usual = float(sums.squares.sum()) / sums.labels
+    swing: Floats = np.sqrt((sums.squares + _OTHERS * usual) / (sums.counts + _OTHERS)).round(4)
+    return np.maximum(swing, _LEAST_SWING)
 
 
 def _length(traces: Traces, swing: Floats) -> tuple[float, float]:
@@ -129,14 +198,10 @@ def _correlation(one: Floats, other: Floats) -> float:
     return float((one * other).mean()) / both**0.5 if both > 0 else 0.0
 
 
-def ranked(rows: pl.DataFrame, personas: pl.DataFrame) -> pl.DataFrame:
-    """persona_id, comparison_id, confidence, from the columns of Traces with ids, and from rows of Persona.
+def rank(rows: pl.DataFrame, fitted: Fitted) -> pl.DataFrame:
+    """The rows with a column `confidence`. They have the columns of Traces, and `judged`: whether a judge decided.
 
     People who decide by weights have no judge whose habits could be told: |margin| ranks their labels.
     """
-    keys = ["persona_id", "comparison_id"]
-    people = read_by_judges(personas).select("persona_id")
-    judged, weighed = (rows.join(people, on="persona_id", how=how, maintain_order="left") for how in ("semi", "anti"))
-    found = Traces.of(judged)
-    sure = judged.select(keys).with_columns(pl.Series("confidence", confidence(found, fit(found)), dtype=pl.Float64))
-    return pl.concat([sure, weighed.select(*keys, pl.col("margin").abs().alias("confidence"))])
+    found = pl.Series("confidence", confidence(Traces.of(rows), fitted), dtype=pl.Float64)
+    return rows.with_columns(pl.when("judged").then(found).otherwise(pl.col("margin").abs()).alias("confidence"))

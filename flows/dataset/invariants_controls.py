@@ -67,8 +67,8 @@ def controls(data: dict[str, pl.DataFrame], recipe: Recipe) -> Check:
     return check
 
 
-def votes(data: dict[str, pl.DataFrame], recipe: Recipe) -> Check:
-    """What a label says of people in general, and a preference of all voters."""
+def votes(data: dict[str, pl.DataFrame], recipe: Recipe, said: pl.DataFrame) -> Check:
+    """What a label says of people in general, and a preference of all voters; `said` are the `counts` of all labels."""
     check = Check("votes", "p_generic is that of the readings for nobody; voters, minority share and entropy are those of all labels")
     x, y = (pl.col("for_a").filter(pl.col("order") == order).first() for order in ("ab", "ba"))
     general = (
@@ -84,8 +84,8 @@ def votes(data: dict[str, pl.DataFrame], recipe: Recipe) -> Check:
     ).fill_null(value=False)
     check.refuse(labels, {"labels have a wrong p_generic": unlike})
     check.expect(recipe.controls is not None or data["controls"].is_empty(), "there are control readings that the recipe does not ask for")
-    counts = {name: [for_a, against, ties] for name, for_a, against, ties in _counts(data["labels"]).iter_rows()}
-    wrong = sum(not _tallies(counts.get(name, [0, 0, 0]), *said) for name, *said in data["preferences"].select(_SAID).iter_rows())
+    tallied = {name: [for_a, against, ties] for name, for_a, against, ties in said.iter_rows()}
+    wrong = sum(not _tallies(tallied.get(name, [0, 0, 0]), *said) for name, *said in data["preferences"].select(_SAID).iter_rows())
     check.expect(wrong == 0, f"{wrong} preferences do not tell the votes of their comparison")
     first = pl.col("chosen_id") == pl.col("candidate_a")
     there = data["labels"].select(*READING, "candidate_a", pl.col("p_generic").alias("p_label"))
@@ -98,8 +98,13 @@ def votes(data: dict[str, pl.DataFrame], recipe: Recipe) -> Check:
 _SAID = ["comparison_id", "voters", "minority_share", "entropy"]
 
 
-def _counts(labels: pl.DataFrame) -> pl.DataFrame:
-    sides = [(pl.col("margin") > 0).sum().alias("for_a"), (pl.col("margin") < 0).sum().alias("against"), (pl.col("margin") == 0).sum()]
+def counts(labels: pl.DataFrame) -> pl.DataFrame:
+    """Per comparison how many labels are for a, against it, and for neither."""
+    sides = [
+        (pl.col("margin") > 0).sum().alias("for_a"),
+        (pl.col("margin") < 0).sum().alias("against"),
+        (pl.col("margin") == 0).sum().alias("ties"),
+    ]
     return labels.group_by("comparison_id").agg(sides)
 
 

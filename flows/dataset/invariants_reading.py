@@ -1,6 +1,6 @@
 """What must hold of adaptive readings and of calibrated labels. Computed again from the rows, without the code that made them.
 
-readings(data, recipe)   ->  {(persona, comparison): templates that the rule asks for}, as a frame
+bounds(data, recipe)     ->  (77726, 77726): the fewest and the most readings that the rule admits
 adaptive(data, recipe)   ->  Check("adaptive", "every label stands on the templates that the rule asks for", problems=[])
 """
 
@@ -66,8 +66,7 @@ def adaptive(data: dict[str, pl.DataFrame], recipe: Recipe) -> Check:
     return check
 
 
-def readings(data: dict[str, pl.DataFrame], recipe: Recipe, considered: int) -> int:
-    """How many readings there have to be: `considered`, if it is among the numbers that the rule admits."""
-    bounds = asked(data, recipe).select(pl.col("fewest").sum(), pl.col("most").sum())
-    fewest, most = (2 * int(value) for value in bounds.row(0))
-    return min(max(considered, fewest), most)
+def bounds(data: dict[str, pl.DataFrame], recipe: Recipe) -> tuple[int, int]:
+    """The fewest and the most readings that the rule admits."""
+    fewest, most = asked(data, recipe).select(pl.col("fewest").sum(), pl.col("most").sum()).row(0)
+    return 2 * int(fewest), 2 * int(most)

@@ -21,6 +21,7 @@ from prefloom.schemas.manifest import FileEntry, StageEntry
 from prefloom.schemas.recipe import Recipe, Resolved, askable
 
 MANIFEST = "manifest.json"
+SCRATCH = "{stage}/shuffle-{index:05d}.arrow"  # what a stage makes on its way; gone once it is finished
 
 
 @dataclass(frozen=True)
@@ -273,6 +274,8 @@ def finish(run: Run, stage: Stage, stage_hash: str, report: ShardReport) -> Stag
     )
     if not done.closed:
         raise RuntimeError(f"{stage.name}: {done.considered} {stage.unit}s considered, {done.kept} kept, rejected {done.rejected}")
+    for name in run.store.list(f"{stage.name}/shuffle-*.arrow"):
+        run.store.remove(name)
     text = done.model_dump_json(indent=1).encode() + b"\n"
     run.store.publish(f"{stage.name}/_stage.json", lambda file: file.write(text))
     progress.clear(run.store, stage.name)

@@ -6,22 +6,22 @@ A check with problems names them; nothing is mended. A dataset without a readabl
 """
 
 import re
+from collections import Counter
 
 import polars as pl
 import pyarrow as pa
 
 from prefloom.flows.dataset import invariants_controls as controlled
 from prefloom.flows.dataset import manifest, shards, stages, tables
-from prefloom.flows.dataset.invariants import READING, Check, exports, judgements, labels, preferences, vectors
+from prefloom.flows.dataset.invariants import Check, vectors
 from prefloom.flows.dataset.invariants_agreement import drafts, readers
 from prefloom.flows.dataset.invariants_diversity import diversity
 from prefloom.flows.dataset.invariants_pilot import chosen, pilot
-from prefloom.flows.dataset.invariants_reading import adaptive, readings
 from prefloom.flows.dataset.invariants_refinement import refinements, rounds
 from prefloom.flows.dataset.invariants_sources import answers_due, readers_due, sources
-from prefloom.flows.dataset.invariants_sureness import structure, sureness
 from prefloom.flows.dataset.invariants_users import scores, users
 from prefloom.flows.dataset.store import Store
+from prefloom.flows.dataset.validate_pieces import pieces
 from prefloom.schemas.agreement import Draft
 from prefloom.schemas.candidate import Candidate
 from prefloom.schemas.comparison import Comparison
@@ -38,7 +38,7 @@ from prefloom.schemas.record import Record
 from prefloom.schemas.refined import Refined
 from prefloom.schemas.score import Score, Standard
 from prefloom.schemas.sources import ModelCandidates
-from prefloom.schemas.splits import cells, persona_splits, split_of
+from prefloom.schemas.splits import persona_splits, split_of
 from prefloom.schemas.texts import short
 
 RECORDS: dict[str, type[Record]] = {
@@ -59,6 +59,9 @@ RECORDS: dict[str, type[Record]] = {
     "rejected": Rejected,
     "exports": TrlExample,
 }
+# What is read in pieces, and its checks in the order a reader would ask.
+LARGE = ("judgements", "controls", "labels", "preferences", "rejected", "exports")
+PIECES = ("judgements", "controls", "adaptive", "labels", "confidence", "votes", "preferences", "exports")
 _PATH = re.compile(r"([a-z_]+/)+[a-z-]+-\d{5}\.parquet")
 
 
@@ -71,15 +74,19 @@ def validate(store: Store) -> list[Check]:
         checks.append(_schemas(store, found))
     if any(check.problems for check in checks):
         return checks
-    data = {name: tables.read(store, f"{name}/*.parquet", record) for name, record in RECORDS.items() if name != "exports"}
+    data = {name: tables.read(store, f"{name}/*.parquet", record) for name, record in RECORDS.items() if name not in LARGE}
+    data["rejected"] = pl.concat([_rejected(store, stage.name) for stage in stages.STAGES if stage.name != "preferences"])
+    data["judgements"] = _reread(store, recipe)
+    found_in = pieces(store, data, recipe)
+    large = found_in.checks
     placed = [vectors(data)] if recipe.embeddings else []
     sound = placed and not placed[0].problems  # what goes by vectors can be looked at
     return [
         *checks,
         _ids(data),
-        _links(data),
-        _accounting(store, data, found, recipe),
-        _splits(data, recipe),
+        _links(data, large["links"]),
+        _accounting(store, data, found, recipe, found_in.readings),
+        _splits(data, recipe, large["splits"]),
         *([drafts(data, recipe)] if recipe.agreement else []),
         *placed,
         *([scores(data, recipe), users(data, recipe)] if recipe.rewards else []),
@@ -87,14 +94,7 @@ def validate(store: Store) -> list[Check]:
         chosen(data, recipe),
         sources(data, recipe),
         *([refinements(data, recipe)] if recipe.refinement else []),
-        judgements(data, recipe),
-        *([controlled.controls(data, recipe)] if recipe.controls else []),
-        *([adaptive(data, recipe)] if recipe.judgements.adaptive else []),
-        labels(data, recipe),
-        sureness(data),
-        controlled.votes(data, recipe),
-        preferences(data, recipe, structure(data["labels"], recipe.checks.labels)),
-        exports(store, data, recipe),
+        *(large[name] for name in PIECES if name in large),
         *([diversity(data, recipe.diversity)] if recipe.diversity and sound else []),
     ]
 
@@ -137,6 +137,17 @@ def _schemas(store: Store, found: Manifest) -> Check:
     return check
 
 
+def _rejected(store: Store, stage: str) -> pl.DataFrame:
+    return tables.read(store, f"rejected/{stage}-*.parquet", Rejected)
+
+
+def _reread(store: Store, recipe: Recipe) -> pl.DataFrame:
+    """Judgements, as far as tables that are small by themselves are held to them."""
+    columns = ["persona_id", "comparison_id", "template", "repeat", "order", "log_odds"]
+    wanted = recipe.rewards or recipe.pilot or recipe.agreement
+    return tables.read(store, "judgements/part-*.parquet" if wanted else "judgements/none", Judgement, columns)
+
+
 def _ids(data: dict[str, pl.DataFrame]) -> Check:
     check = Check("ids", "every id is unique, and the hash of what its row says")
     kinds: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -158,10 +169,8 @@ def _ids(data: dict[str, pl.DataFrame]) -> Check:
     return check
 
 
-def _links(data: dict[str, pl.DataFrame]) -> Check:
-    check = Check("links", "every id that is named exists, and belongs to the prompt it is said to belong to")
-    for table in ("labels", "preferences"):
-        check.expect(not data[table].select(READING).is_duplicated().any(), f"{table} has two rows for one persona and comparison")
+def _links(data: dict[str, pl.DataFrame], check: Check) -> Check:
+    """With the check of the tables that are read in pieces."""
     asked = data["comparisons"].select(pl.col("persona_ids").alias("persona_id")).explode("persona_id").drop_nulls()
     data = data | {"comparisons.persona_ids": asked}
     links = [
@@ -169,11 +178,6 @@ def _links(data: dict[str, pl.DataFrame]) -> Check:
         ("comparisons", "prompt_id", "prompts", "prompt_id"),
         ("comparisons", "first_id", "candidates", "candidate_id"),
         ("comparisons", "second_id", "candidates", "candidate_id"),
-        ("judgements", "persona_id", "personas", "persona_id"),
-        ("judgements", "comparison_id", "comparisons", "comparison_id"),
-        ("controls", "comparison_id", "comparisons", "comparison_id"),
-        ("labels", "persona_id", "personas", "persona_id"),
-        ("labels", "comparison_id", "comparisons", "comparison_id"),
         ("refinements", "persona_id", "personas", "persona_id"),
         ("refinements", "comparison_id", "comparisons", "comparison_id"),
         ("comparisons.persona_ids", "persona_id", "personas", "persona_id"),
@@ -186,18 +190,22 @@ def _links(data: dict[str, pl.DataFrame]) -> Check:
         away = data["comparisons"].join(prompts, left_on=column, right_on="candidate_id").filter(pl.col("home") != pl.col("prompt_id"))
         check.expect(away.is_empty(), f"{away.height} comparisons.{column} answer another prompt")
     homes = data["comparisons"].select("comparison_id", pl.col("prompt_id").alias("home"))
-    for table in ("refinements", "judgements", "controls", "labels", "preferences"):
-        away = data[table].join(homes, on="comparison_id").filter(pl.col("home") != pl.col("prompt_id"))
-        check.expect(away.is_empty(), f"{away.height} {table} name another prompt than their comparison")
-    late = data["rejected"].filter(pl.col("stage").is_in(["refinements", "judgements", "controls", "labels", "preferences"]))
+    away = data["refinements"].join(homes, on="comparison_id").filter(pl.col("home") != pl.col("prompt_id"))
+    check.expect(away.is_empty(), f"{away.height} refinements name another prompt than their comparison")
+    late = data["rejected"].filter(pl.col("stage").is_in(["refinements", "judgements", "controls", "labels"]))
     ghosts = late.join(homes, left_on="row_id", right_on="comparison_id", how="anti")
     check.expect(ghosts.is_empty(), f"{ghosts.height} rejected rows name no comparison")
     return check
 
 
-def _accounting(store: Store, data: dict[str, pl.DataFrame], found: Manifest, recipe: Recipe) -> Check:
+def _accounting(store: Store, data: dict[str, pl.DataFrame], found: Manifest, recipe: Recipe, readings: tuple[int, int]) -> Check:
     check = Check("accounting", "in each stage, considered = kept + rejected, to the row")
-    rejected = data["rejected"].group_by("stage", "kind", "reason").len()
+    cause = ["stage", "kind", "reason"]
+    counted = [tables.read(store, name, Rejected, cause).group_by(cause).len() for name in store.list("rejected/*.parquet")]
+    rejected = pl.concat([data["rejected"].select(cause).group_by(cause).len().clear(), *counted]).group_by(cause).agg(pl.col("len").sum())
+    height: Counter[str] = Counter()
+    for file in found.files:  # as many rows as listed: _schemas has looked
+        height[file.path.split("/")[0]] += file.rows
     listed = {(stage, f"{kind}/{reason}"): n for stage, kind, reason, n in rejected.iter_rows()}
     claimed = {(name, reason): n for name, entry in found.stages.items() for reason, n in entry.rejected.items()}
     check.expect(listed == claimed, f"rejected rows {listed} are not those of the manifest {claimed}")
@@ -206,13 +214,13 @@ def _accounting(store: Store, data: dict[str, pl.DataFrame], found: Manifest, re
     decided = int(data["comparisons"]["persona_ids"].explode().is_in(weighing.implode()).sum())
     considered = {
         "comparisons": data["prompts"].height,
-        "judgements": readings(data, recipe, found.stages["judgements"].considered - 2 * decided) + 2 * decided,
+        "judgements": min(max(found.stages["judgements"].considered - 2 * decided, readings[0]), readings[1]) + 2 * decided,
         "controls": controlled.considered(data, recipe),
         "scores": data["candidates"].height * len(recipe.rewards or {}),
         "standards": len(recipe.rewards or {}),
         "labels": asked,
-        "preferences": data["labels"].height,
-        "exports": data["preferences"].height if recipe.exports.trl else 0,
+        "preferences": height["labels"],
+        "exports": height["preferences"] if recipe.exports.trl else 0,
     }
     if recipe.pilot:
         answers = data["candidates"].group_by("prompt_id").len()["len"].cast(pl.Int64)
@@ -237,32 +245,19 @@ def _accounting(store: Store, data: dict[str, pl.DataFrame], found: Manifest, re
             "pilot": entry.considered - refused,
             "drafts": entry.considered - refused,
         }
-        kept = otherwise.get(name, data[name].height if name in data else entry.kept)
+        kept = otherwise.get(name, height[name] if name in data or name in LARGE[:4] else entry.kept)
         check.expect(entry.kept == kept, f"{name}: {entry.kept} kept by the manifest, {kept} in the files")
         parts = [report for file in entry.files if (report := shards.accounting(tables.metadata(store, file.path)))]
         check.expect(entry.usage == shards.merge(parts).usage, f"{name}: the usage in the manifest is not the sum of that of its parts")
     return check
 
 
-def _splits(data: dict[str, pl.DataFrame], recipe: Recipe) -> Check:
-    check = Check(
-        "splits", "split by hash of id or as a trait says; no persona and no prompt of a test split is seen in train or validation"
-    )
+def _splits(data: dict[str, pl.DataFrame], recipe: Recipe, check: Check) -> Check:
+    """With the check of the labels."""
+    check.detail = "split by hash of id or as a trait says; no persona and no prompt of a test split is seen in train or validation"
     shares, people, prompts = (recipe.splits.validation, recipe.splits.test), data["personas"], data["prompts"]
     drawn = persona_splits(people["persona_id"].to_list(), people["traits"].to_list(), shares, recipe.splits.by_trait)
     check.expect(people["split"].to_list() == drawn, "personas.split is not the hash of its id, nor what splits.by_trait says")
     expected = split_of(prompts["prompt_id"].to_list(), *shares)
     check.expect(prompts["split"].to_list() == expected, "prompts.split is not the hash of its id")
-    placed = (
-        data["labels"]
-        .join(data["personas"].select("persona_id", pl.col("split").alias("persona_split")), on="persona_id")
-        .join(data["prompts"].select("prompt_id", pl.col("split").alias("prompt_split")), on="prompt_id")
-        .join(cells().rename({"split": "expected"}), on=["persona_split", "prompt_split"], how="left")
-    )
-    wrong = placed.filter(~pl.col("split").eq_missing(pl.col("expected"))).height
-    check.expect(wrong == 0, f"{wrong} labels are in another split than their persona and prompt say")
-    for column, new in (("persona_id", ["test_new_personas", "test_new_both"]), ("prompt_id", ["test_new_prompts", "test_new_both"])):
-        seen = set(placed.filter(pl.col("split").is_in(["train", "validation"]))[column])
-        leak = seen & set(placed.filter(pl.col("split").is_in(new))[column])
-        check.expect(not leak, f"{len(leak)} {column}s of {new} are also in train or validation")
     return check

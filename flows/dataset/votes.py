@@ -19,10 +19,20 @@ CONTESTED = 0.3
 
 def votes(labels: pl.DataFrame) -> pl.DataFrame:
     """One row per comparison, from comparison_id and margin of all its labels."""
+    return shares(ballots(labels))
+
+
+def ballots(labels: pl.DataFrame) -> pl.DataFrame:
+    """Per comparison how many vote, and half votes for a. Those of several pieces of the labels may stand below each other."""
     margin = pl.col("margin")
-    counted = labels.group_by("comparison_id").agg(
+    return labels.group_by("comparison_id").agg(
         pl.len().cast(pl.Int64).alias("voters"), (2 * (margin > 0).sum() + (margin == 0).sum()).cast(pl.Int64).alias("halves")
     )
+
+
+def shares(found: pl.DataFrame) -> pl.DataFrame:
+    """One row per comparison, from the ballots of all labels."""
+    counted = found.group_by("comparison_id").agg(pl.col("voters", "halves").sum())
     share = pl.col("halves") / (2 * pl.col("voters"))
     entropy = -sum((pl.when(part > 0).then(part * part.log()).otherwise(0.0) for part in (share, 1 - share)), pl.lit(0.0))
     return counted.select(

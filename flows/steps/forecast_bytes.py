@@ -99,7 +99,7 @@ def sized(drawn: Drawn, answers: Answers) -> dict[str, Size]:
     flags = flags.join(votes(labels), on="comparison_id", how="left")
     if not drawn.readings.sample:
         checks = LabelChecks(min_mass=0.0, min_margin=0.0, min_consistency=0.0, length_only=checks.length_only)
-    least = None if checks.coverage is None else threshold(labels["confidence"], checks.coverage)
+    least = None if checks.coverage is None else threshold(labels.group_by("confidence").len(), checks.coverage)
     kept, refused = verdicts(labels, flags, checks, least)
 
     ids = panel.personas["persona_id"]

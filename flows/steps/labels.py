@@ -14,13 +14,14 @@ judge says of people in general.
 
 import math
 import threading
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
 import polars as pl
 
-from prefloom.flows.dataset import calibrations, tables
-from prefloom.flows.dataset.confidence import ranked
+from prefloom.flows.dataset import calibrations, shuffle, stages, tables
+from prefloom.flows.dataset.confidence import Fitted, fit_pieces, rank
 from prefloom.flows.dataset.invariants import GRID, READING
 from prefloom.flows.dataset.run import Run
 from prefloom.flows.dataset.shards import ShardJob, ShardReport
@@ -37,27 +38,21 @@ from prefloom.schemas.prompt import Prompt
 from prefloom.schemas.splits import cells
 
 _ONE_AT_A_TIME = threading.Lock()
+_LABEL = ["margin", "probability", "bias", "mass", "consistency", "agreement", "judgements", "spread", "p_generic"]
+_TRACES = ["margin", "tilt", "templates", "scatter", "longer", "comparison", "judged"]
 
 
 def aggregate_labels(job: ShardJob) -> ShardReport:
     """The labels of this shard's personas, sorted by persona and comparison."""
     if done := job.done():
         return done
-    store, shards = job.run.store, job.run.resolved.recipe.shards.personas
-    personas = tables.read(store, "personas/part-*.parquet", Persona, ["persona_id", "split"])
-    mine = personas.filter(pl.Series(shard_of(personas["persona_id"], shards) == job.index))
-    asked = _asked(store, mine)
-    labels = _labelled(job).join(asked, on=READING, how="inner").with_columns(_calibrated(job.run).alias("calibrated"))
-    prompts = tables.read(store, "prompts/part-*.parquet", Prompt, ["prompt_id", "split"]).rename({"split": "prompt_split"})
-    placed = (
-        labels.join(_generic(store), on="comparison_id", how="left")
-        .join(mine.rename({"split": "persona_split"}), on="persona_id")
-        .join(prompts, on="prompt_id")
-        .join(cells(), on=["persona_split", "prompt_split"])
-        .sort(READING)
-    )
-    unread = asked.join(placed, on=READING, how="anti").sort(READING)
-    rejected = unread.select(
+    names = _shuffled(job)
+    with _ONE_AT_A_TIME:  # shards that come at the same time wait for the first
+        habits = _habits(job.run.store.url, job.stage_hash, names, job.run.resolved.recipe.shards.personas)
+    asked = shuffle.read(job.run.store, names, job.index).sort(READING)
+    known = asked.drop_nulls("margin")
+    placed = rank(known, habits).with_columns(_calibrated(job.run).alias("calibrated"))
+    rejected = asked.filter(pl.col("margin").is_null()).select(
         pl.lit("labels").alias("stage"),
         pl.lit("failure").alias("kind"),
         pl.lit("unread").alias("reason"),
@@ -69,6 +64,64 @@ def aggregate_labels(job: ShardJob) -> ShardReport:
     )
     assert rejected.columns == list(Rejected.model_fields)
     return job.write(Label, placed, rejected, considered=asked.height)
+
+
+def _shuffled(job: ShardJob) -> tuple[str, ...]:
+    """The files of the shuffle, one for each prompt shard. Whoever comes makes those that are missing, each beginning elsewhere."""
+    store, prompts = job.run.store, job.run.resolved.recipe.shards.prompts
+    names = tuple(stages.SCRATCH.format(stage=job.stage, index=index) for index in range(prompts))
+    for index in ((job.index + step) % prompts for step in range(prompts)):
+        if not shuffle.is_made_of(store, names[index], job.stage_hash):
+            with _ONE_AT_A_TIME:
+                bias = _bias(store.url, job.stage_hash)
+            rows, shards = _asked(job.at(index), bias), job.run.resolved.recipe.shards.personas
+            shuffle.write(store, names[index], rows, pl.Series(shard_of(rows["persona_id"], shards)), shards, job.stage_hash)
+    return names
+
+
+def _asked(job: ShardJob, bias: dict[str, float]) -> pl.DataFrame:
+    """What was asked in one prompt shard, with its label; no margin where there is none."""
+    store = job.run.store
+    columns = ["comparison_id", "prompt_id", "first_id", "second_id", "persona_ids"]
+    pairs = (
+        tables.read(store, "comparisons/part-*.parquet", Comparison, ["comparison_id"]).sort("comparison_id").with_row_index("comparison")
+    )
+    mine = tables.read(store, job.part("comparisons"), Comparison, columns).join(pairs, on="comparison_id")
+    length = lengths(store, job.part("candidates"))
+    longer = [length[a] - length[b] for a, b in mine.select("first_id", "second_id").iter_rows()]
+    controls = tables.read(store, job.part("controls"), Control, ["comparison_id", "read_as", "repeat", "order", "log_odds"])
+    mine = mine.with_columns(pl.Series("longer", longer, dtype=pl.Float64)).join(generic(controls), on="comparison_id", how="left")
+    personas = tables.read(store, "personas/part-*.parquet", Persona, ["persona_id", "split", "kind"])
+    prompts = tables.read(store, job.part("prompts"), Prompt, ["prompt_id", "split"])
+    found = label(
+        tables.read(store, job.part("judgements"), Judgement, [*READING, "order", "template", "repeat", "log_odds", "mass"]), bias
+    )
+    return (
+        mine.explode("persona_ids")
+        .rename({"persona_ids": "persona_id", "first_id": "candidate_a", "second_id": "candidate_b"})
+        .join(found, on=READING, how="left")
+        .join(
+            personas.select("persona_id", pl.col("split").alias("persona_split"), (pl.col("kind") == "judge").alias("judged")),
+            on="persona_id",
+        )
+        .join(prompts.select("prompt_id", pl.col("split").alias("prompt_split")), on="prompt_id")
+        .join(cells(), on=["persona_split", "prompt_split"])
+        .with_columns((pl.col("judgements") // 2).alias("templates"))
+        .select(*READING, "prompt_id", "candidate_a", "candidate_b", *dict.fromkeys([*_LABEL, *_TRACES]), "split")
+    )
+
+
+@lru_cache(maxsize=2)
+def _habits(url: str, _made_of: str, names: tuple[str, ...], shards: int) -> Fitted:
+    """What all labels of the run say of their judge; the hash of the stage says of what they are made."""
+    store = Store(url)
+    comparisons = sum(tables.rows(store, name) for name in store.list("comparisons/part-*.parquet"))
+
+    def pieces() -> Iterator[pl.DataFrame]:
+        for part in range(shards):
+            yield shuffle.read(store, names, part, [*READING, *_TRACES]).filter("judged").drop_nulls("margin")
+
+    return fit_pieces(pieces, comparisons)
 
 
 def label(judgements: pl.DataFrame, bias: dict[str, float]) -> pl.DataFrame:
@@ -147,51 +200,13 @@ def mean_bias(store: Store) -> dict[str, float]:
     return bias
 
 
-def _generic(store: Store) -> pl.DataFrame:
-    """comparison_id and p_generic, from a recipe's controls; no row without any."""
-    columns = ["comparison_id", "read_as", "repeat", "order", "log_odds"]
-    return generic(tables.read(store, "controls/part-*.parquet", Control, columns))
-
-
-def _labelled(job: ShardJob) -> pl.DataFrame:
-    """`label` and the confidence of all labels of the run. Shards that come at the same time wait for the first."""
-    with _ONE_AT_A_TIME:
-        return _label_all(job.run.store.url, job.stage_hash)
-
-
 @lru_cache(maxsize=2)
-def _label_all(url: str, _made_of: str) -> pl.DataFrame:
-    """The same; the hash of the stage says of what."""
-    store = Store(url)
-    bias, length = mean_bias(store), lengths(store)
-    columns = [*READING, "order", "template", "repeat", "log_odds", "mass"]
-    found = pl.concat(label(tables.read(store, name, Judgement, columns), bias) for name in store.list("judgements/part-*.parquet"))
-    pairs = tables.read(store, "comparisons/part-*.parquet", Comparison, ["comparison_id", "first_id", "second_id"])
-    rows = traces(found.select(*READING, "margin", "tilt", "scatter", "judgements"), pairs, length)
-    return found.join(ranked(rows, tables.read(store, "personas/part-*.parquet", Persona, ["persona_id", "kind"])), on=READING)
+def _bias(url: str, _made_of: str) -> dict[str, float]:
+    """`mean_bias` of a stage with that hash."""
+    return mean_bias(Store(url))
 
 
-def traces(labels: pl.DataFrame, pairs: pl.DataFrame, length: dict[str, float]) -> pl.DataFrame:
-    """The columns of confidence.Traces, with ids, in their order. `pairs` are comparisons with the ids of their answers."""
-    longer = [length[a] - length[b] for a, b in pairs.select("first_id", "second_id").iter_rows()]
-    known = pairs.select("comparison_id", pl.Series("longer", longer, dtype=pl.Float64)).sort("comparison_id").with_row_index("comparison")
-    return labels.join(known, on="comparison_id").with_columns((pl.col("judgements") // 2).alias("templates")).sort(READING)
-
-
-def lengths(store: Store) -> dict[str, float]:
-    """candidate_id -> log of its length in characters, on a grid of 1e-4."""
-    found: dict[str, float] = {}
-    for name in store.list("candidates/part-*.parquet"):
-        part = tables.read(store, name, Candidate, ["candidate_id", "text"]).with_columns(pl.col("text").str.len_chars())
-        found |= {candidate: round(math.log(max(length, 1)), 4) for candidate, length in part.iter_rows()}
-    return found
-
-
-def _asked(store: Store, personas: pl.DataFrame) -> pl.DataFrame:
-    columns = ["comparison_id", "prompt_id", "first_id", "second_id", "persona_ids"]
-    return (
-        tables.read(store, "comparisons/part-*.parquet", Comparison, columns)
-        .explode("persona_ids")
-        .rename({"persona_ids": "persona_id", "first_id": "candidate_a", "second_id": "candidate_b"})
-        .join(personas, on="persona_id", how="semi")
-    )
+def lengths(store: Store, name: str) -> dict[str, float]:
+    """candidate_id -> log of its length in characters, on a grid of 1e-4, in one part of the candidates."""
+    part = tables.read(store, name, Candidate, ["candidate_id", "text"]).with_columns(pl.col("text").str.len_chars())
+    return {candidate: round(math.log(max(length, 1)), 4) for candidate, length in part.iter_rows()}

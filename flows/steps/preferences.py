@@ -9,16 +9,20 @@ Accuracy is always measured on labels, which no check has touched; preferences a
 """
 
 import math
+import threading
+from functools import lru_cache
 
 import polars as pl
 
 from prefloom.flows.dataset import tables, transitivity
 from prefloom.flows.dataset.shards import ShardJob, ShardReport
 from prefloom.flows.dataset.store import Store
-from prefloom.flows.dataset.votes import votes
+from prefloom.flows.dataset.votes import ballots, shares
 from prefloom.schemas.checks import LabelChecks
 from prefloom.schemas.comparison import Comparison
 from prefloom.schemas.label import Label, Preference, Rejected
+
+_ONE_AT_A_TIME = threading.Lock()
 
 
 def check_labels(job: ShardJob) -> ShardReport:
@@ -27,23 +31,35 @@ def check_labels(job: ShardJob) -> ShardReport:
         return done
     store, checks = job.run.store, job.run.resolved.recipe.checks.labels
     flags = tables.read(store, "comparisons/part-*.parquet", Comparison, ["comparison_id", "length_only"])
-    everybody = votes(tables.read(store, "labels/part-*.parquet", Label, ["comparison_id", "margin"]))
+    with _ONE_AT_A_TIME:  # shards that come at the same time wait for the first
+        everybody, least = _whole(store.url, job.stage_hash, checks.coverage)
     labels = tables.read(store, job.part("labels"), Label)
-    flags, least = flags.join(everybody, on="comparison_id"), surest(store, checks)
-    return job.write(Preference, *verdicts(labels, flags, checks, least), considered=labels.height)
+    return job.write(Preference, *verdicts(labels, flags.join(everybody, on="comparison_id"), checks, least), considered=labels.height)
 
 
-def surest(store: Store, checks: LabelChecks) -> float | None:
-    """The confidence from which on `coverage` of all labels are kept. No outcome is looked at, so all splits may say."""
-    if checks.coverage is None:
-        return None
-    return threshold(tables.read(store, "labels/part-*.parquet", Label, ["confidence"])["confidence"], checks.coverage)
+@lru_cache(maxsize=2)
+def _whole(url: str, _made_of: str, coverage: float | None) -> tuple[pl.DataFrame, float | None]:
+    """What all labels of the run say of each comparison, and the confidence from which on `coverage` of them are kept.
+
+    No outcome is looked at for that, so all splits may say. The hash of the stage says of what labels.
+    """
+    store = Store(url)
+    found, sure = [], []
+    for name in store.list("labels/part-*.parquet"):
+        part = tables.read(store, name, Label, ["comparison_id", "margin", "confidence"])
+        found.append(ballots(part))
+        sure.append(part.group_by("confidence").len())
+    return shares(pl.concat(found)), None if coverage is None else threshold(pl.concat(sure), coverage)
 
 
-def threshold(confidence: pl.Series, coverage: float) -> float:
-    """The smallest confidence among that share of the labels which is surest; equally sure ones stay together."""
-    most = round(coverage * len(confidence))
-    return float(confidence.sort(descending=True)[most - 1]) if most else math.inf
+def threshold(counts: pl.DataFrame, coverage: float) -> float:
+    """The smallest confidence among that share of the labels which is surest; equally sure ones stay together.
+
+    `counts` has columns confidence and len (how many labels have it), and may have a confidence more than once.
+    """
+    most = round(coverage * int(counts["len"].sum()))
+    ranked = counts.group_by("confidence").agg(pl.col("len").sum()).sort("confidence", descending=True)
+    return float(ranked.filter(pl.col("len").cum_sum() >= most)["confidence"][0]) if most else math.inf
 
 
 def verdicts(
@@ -96,7 +112,7 @@ def with_structure(labels: pl.DataFrame, checks: LabelChecks) -> pl.DataFrame:
 
 
 def reason(checks: LabelChecks, least: float | None = None) -> pl.Expr:
-    """Why a label is rejected, or null; columns of Label, `length_only`, and those of `with_structure`. `least`: see `surest`."""
+    """Why a label is rejected, or null; columns of Label, `length_only`, and those of `with_structure`. `least`: see `_whole`."""
     floors = [floor for floor in (checks.min_confidence, least) if floor is not None]
     agreeing = "agreement" if checks.orders == "raw" else "consistency"
     return (

@@ -48,7 +48,7 @@ def labels(**changes: list[Any]) -> pl.DataFrame:
 )
 def test_each_check_removes_what_it_says(checks: dict[str, Any], expected: dict[str, str]) -> None:
     rules = LabelChecks(**checks)
-    least = threshold(labels()["confidence"], rules.coverage) if rules.coverage is not None else None
+    least = threshold(labels().group_by("confidence").len(), rules.coverage) if rules.coverage is not None else None
     kept, rejected = verdicts(labels(), FLAGS, rules, least)
     assert dict(rejected.select("row_id", "reason").iter_rows()) == expected
     assert set(kept["comparison_id"]) == {"c1", "c2", "c3"} - set(expected)
@@ -56,8 +56,9 @@ def test_each_check_removes_what_it_says(checks: dict[str, Any], expected: dict[
 
 def test_equally_sure_labels_stay_together() -> None:
     values = pl.Series([3.0, 1.0, 1.0, 1.0, 0.0])
-    assert threshold(values, 0.4) == 1.0
-    assert (values >= threshold(values, 0.4)).sum() == 4
+    least = threshold(pl.DataFrame({"confidence": [1.0, 3.0, 1.0, 0.0], "len": [1, 1, 2, 1]}), 0.4)  # counted in two pieces
+    assert least == 1.0
+    assert (values >= least).sum() == 4
 
 
 def test_a_key_that_is_not_used_leaves_no_trace_in_a_recipe() -> None:
