@@ -3,8 +3,8 @@
     write(store, "labels/shuffle-00003.arrow", frame, place, parts=32, made_of="5e1f…")     # place: the part that each row goes to
     read(store, ["labels/shuffle-00000.arrow", …], part=7, columns=["margin"])              # the rows of part 7 out of every file
 
-One file is open at a time, and memory holds one piece; there are (pieces made) x (pieces read) batches. The files are scratch in Arrow's own
-format: no part of the dataset, and made again if they are lost.
+One file is open at a time, and memory holds one piece; there are (pieces made) x (pieces read) batches. The files are scratch in Arrow's
+own format: no part of the dataset, and made again if they are lost.
 """
 
 from collections.abc import Iterable, Sequence

@@ -16,38 +16,19 @@ from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any
 
 import numpy as np
-import polars as pl
 
 from prefloom.flows.dataset import signal_measures as measures
-from prefloom.flows.dataset import tables
+from prefloom.flows.dataset.evidence import Evidence, load
 from prefloom.flows.dataset.heterogeneity import Estimate, Floats
 from prefloom.flows.dataset.signal_measures import Reads
 from prefloom.flows.dataset.store import Store
-from prefloom.schemas.comparison import in_order_ab
-from prefloom.schemas.controls import Control, SignalLimits
+from prefloom.schemas.controls import SignalLimits
 from prefloom.schemas.errors import InputError
-from prefloom.schemas.label import Judgement
 
-CELL = ["persona_id", "comparison_id"]
-MOST_PERSONAS, MOST_LABELS = 300, 60_000  # of a larger dataset those with the lowest ids, which are hashes
 WORTH = 0.1  # a sensitivity to the persona that is worth having
 DOUBTFUL = 0.5  # a reliability below it is warned of
 QUANTILES = (0.05, 0.5, 0.95)
 NONE = Estimate(float("nan"), float("nan"), float("nan"))
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """The readings of a dataset as arrays; what the recipe's controls did not read has no rows."""
-
-    replicates: str  # templates or orders
-    reads: Reads
-    leanings: Reads  # the same rows as they are for a or b, where orders are replicates less what the order does on that comparison
-    of: int  # labels that there are in all
-    orders: Reads  # one row per label and template: log-odds for a in both orders, less the bias
-    shuffled: tuple[Reads, Floats]  # own readings, and those under another's description in the same rows
-    repeats: tuple[Reads, Floats, Floats]  # where; margins of the first and of the second reading, one row per template
-    generic: tuple[Reads, Floats]  # readings of comparisons that were read for nobody, and the log-odds for a of that reading
 
 
 @dataclass(frozen=True)
@@ -103,106 +84,6 @@ class Signal:
         if self.over_majority.high < 0:
             said.append("the majority of the others foretells a reading better than the persona's own second reading")
         return said
-
-
-def load(store: Store) -> Evidence:
-    """Read the judgements and controls of a dataset."""
-    columns = ["persona_id", "comparison_id", "prompt_id", "template", "order", "repeat", "log_odds"]
-    judged = tables.read(store, "judgements/part-*.parquet", Judgement, ["model", *columns]).filter(pl.col("repeat") == 0)
-    judged = judged.filter(pl.col("model") == pl.col("model").mode().sort().first())
-    controls = tables.read(store, "controls/part-*.parquet", Control, ["read_as", *columns])
-    ab, ba = (pl.col("log_odds").filter(pl.col("order") == order).mean() for order in ("ab", "ba"))
-    bias = judged.group_by("template").agg(((ab + ba) / 2).alias("bias"))
-    both = _both(judged, bias, CELL)
-    templates = sorted(both["template"].unique())
-    margins = _wide(both.with_columns(value=(pl.col("x") + pl.col("y")) / 2), "template", templates, CELL)
-    of = both.select(CELL).n_unique() if both.height else 0
-    by_template = len(templates) > 1 and 2 * margins.height >= of
-    first = both["template"].mode().sort()[0] if templates else ""
-
-    def replicates(frame: pl.DataFrame, cell: list[str]) -> pl.DataFrame:
-        if by_template:
-            return _wide(frame.with_columns(value=(pl.col("x") + pl.col("y")) / 2), "template", templates, cell)
-        return frame.filter(pl.col("template") == first).select(*cell, "prompt_id", pl.col("x").alias("0"), pl.col("y").alias("1"))
-
-    def leaning(frame: pl.DataFrame, names: list[str]) -> pl.DataFrame:
-        return frame if by_template else frame.with_columns(pl.col(names[0]) - pl.col("tilt"), pl.col(names[1]) + pl.col("tilt"))
-
-    numbers = _Numbers(both)
-    read = replicates(both, CELL)
-    values = [name for name in read.columns if name not in (*CELL, "prompt_id")]
-    others = [f"{name}_moved" for name in values]
-    if not by_template:
-        read = read.with_columns(tilt=_tilt())
-    some = _some(read)
-    named = controls.filter(pl.col("persona_id") != "")
-    moved = replicates(_both(named.filter(pl.col("read_as") != pl.col("persona_id")), bias, CELL), CELL)
-    paired = leaning(leaning(read.join(moved, on=CELL, suffix="_moved"), values), others)
-    again = _both(named.filter(pl.col("repeat") == 1), bias, CELL).join(both, on=[*CELL, "template"], suffix="_first")
-    half = (pl.col("x") + pl.col("y")) / 2, (pl.col("x_first") + pl.col("y_first")) / 2
-    nobody = _both(controls.filter(pl.col("persona_id") == ""), bias, ["comparison_id"])
-    general = leaning(some, values).join(nobody.select("comparison_id", general=(pl.col("x") + pl.col("y")) / 2), on="comparison_id")
-    return Evidence(
-        replicates="templates" if by_template else "orders",
-        reads=numbers.reads(some, values),
-        leanings=numbers.reads(leaning(some, values), values),
-        of=of,
-        orders=numbers.reads(both.join(some.select("persona_id").unique(), on="persona_id", how="semi").head(4 * MOST_LABELS), ["x", "y"]),
-        shuffled=(numbers.reads(paired, values), paired.select(others).to_numpy().astype(np.float64)),
-        repeats=(
-            numbers.reads(again, ["x", "y"]),
-            again.select(half[1]).to_series().to_numpy(),
-            again.select(half[0]).to_series().to_numpy(),
-        ),
-        generic=(numbers.reads(general, values), general["general"].to_numpy()),
-    )
-
-
-def _tilt() -> pl.Expr:
-    """What showing a first is worth to a among the other readers of a comparison; 0 where there are none."""
-    apart, n = (pl.col("0") - pl.col("1")) / 2, pl.len().over("comparison_id")
-    return pl.when(n > 1).then((apart.sum().over("comparison_id") - apart) / (n - 1)).otherwise(0.0)
-
-
-def _both(rows: pl.DataFrame, bias: pl.DataFrame, cell: list[str]) -> pl.DataFrame:
-    """The cell, prompt_id, template, x, y: log-odds for a, shown first and shown second, less the template's bias."""
-    side = rows.with_columns(for_a=in_order_ab()).group_by(*cell, "prompt_id", "template")
-    found = side.agg(
-        pl.col("for_a").filter(pl.col("order") == "ab").first().alias("x"),
-        pl.col("for_a").filter(pl.col("order") == "ba").first().alias("y"),
-    )
-    shift = pl.col("bias").fill_null(0.0)  # it cancels where both orders are averaged
-    known = found.drop_nulls(["x", "y"]).join(bias, on="template", how="left")
-    return known.select(*cell, "prompt_id", "template", pl.col("x") - shift, pl.col("y") + shift).sort(*cell, "template")
-
-
-def _wide(rows: pl.DataFrame, by: str, names: list[str], cell: list[str]) -> pl.DataFrame:
-    """One row per cell that has all of the names, with a column for each in their order: 0, 1, …"""
-    columns = [pl.col("value").filter(pl.col(by) == name).first().alias(str(i)) for i, name in enumerate(names)]
-    found = rows.group_by(*cell, "prompt_id").agg(columns) if names else rows.select(*cell, "prompt_id")
-    return found.drop_nulls().sort(cell)
-
-
-def _some(read: pl.DataFrame) -> pl.DataFrame:
-    """Rows of so many personas and prompts that intervals do not take long."""
-    people = read["persona_id"].unique().sort().head(MOST_PERSONAS)
-    mine = read.filter(pl.col("persona_id").is_in(people.to_list()))
-    prompts = mine.group_by("prompt_id").len().sort("prompt_id")
-    within = prompts.filter(pl.col("len").cum_sum() <= MOST_LABELS)["prompt_id"].to_list()
-    return mine.filter(pl.col("prompt_id").is_in(within or prompts["prompt_id"].head(1).to_list()))
-
-
-class _Numbers:
-    """Ids of a dataset as numbers."""
-
-    def __init__(self, rows: pl.DataFrame) -> None:
-        self.names = {column: pl.Enum(rows[column].unique().sort()) for column in ("persona_id", "comparison_id", "prompt_id")}
-
-    def reads(self, rows: pl.DataFrame, values: list[str]) -> Reads:
-        """Rows whose personas and prompts are numbered anew from 0, so that resampling draws from those that are there."""
-        codes = [rows[column].cast(self.names[column]).to_physical().to_numpy().astype(np.int64) for column in self.names]
-        persona, comparison, prompt = (np.unique(code, return_inverse=True)[1].astype(np.int64) for code in codes)
-        return Reads(persona, comparison, prompt, rows.select(values).to_numpy().astype(np.float64).reshape(len(persona), len(values)))
 
 
 def measure(found: Evidence) -> Signal:

@@ -6,7 +6,8 @@
     win_rates(data, answers)   ->  one row per persona and kind of answer: wins, games
 
 All of it is about labels, which no check has touched; where only kept labels are meant it says "preferences". Intervals are 95 %, from 400
-resamples of whole prompts, because two labels on one prompt are not two independent observations.
+resamples of whole prompts, because two labels on one prompt are not two independent observations. Of a dataset with more labels than
+MOST_LABELS it is about all labels of some personas: those with the lowest ids, which are hashes.
 """
 
 from dataclasses import dataclass
@@ -20,13 +21,15 @@ from prefloom.flows.dataset.described import appended
 from prefloom.flows.dataset.store import Store
 from prefloom.schemas.candidate import Candidate
 from prefloom.schemas.comparison import Comparison, in_order_ab
-from prefloom.schemas.label import Judgement, Label, Preference, Rejected
+from prefloom.schemas.label import Judgement, Label, Rejected
 from prefloom.schemas.persona import Persona
 from prefloom.schemas.pilot import PilotPair
 from prefloom.schemas.prompt import Prompt
 
 RESAMPLES = 400
+MOST_LABELS = 150_000  # that are held at a time, with their judgements: some 300 MB
 SEPARATOR = " · "  # between the model and the view in the name of a kind of answer
+_READING = ["persona_id", "comparison_id", "prompt_id", "order", "template", "repeat", "log_odds", "mass"]
 Floats = NDArray[np.float64]
 
 
@@ -39,15 +42,17 @@ class Dataset:
     candidates: pl.DataFrame
     judgements: pl.DataFrame
     labels: pl.DataFrame
-    preferences: pl.DataFrame
     appended: pl.DataFrame  # persona_id and what refinement added to its description
+    of: int = 0  # labels that there are in all
 
 
 def load(store: Store) -> Dataset:
     """Read the tables. `labels` gets three columns: `reason` (null if kept), `winner` (null if the margin is 0) and `weight`."""
-    labels = tables.read(store, "labels/part-*.parquet", Label)
+    counts = _label_counts(store)
+    mine = pl.col("persona_id").is_in(_some(counts).implode())
+    labels = tables.read_where(store, "labels/part-*.parquet", Label, list(Label.model_fields), mine)
     columns = ["reason", "row_id", "persona_id"]
-    rejected = tables.read(store, "rejected/preferences-*.parquet", Rejected, columns)
+    rejected = tables.read_where(store, "rejected/preferences-*.parquet", Rejected, columns, mine)
     reasons = rejected.select("persona_id", pl.col("row_id").alias("comparison_id"), "reason")
     margin = pl.col("margin")
     winner = pl.when(margin > 0).then("candidate_a").when(margin < 0).then("candidate_b")
@@ -55,13 +60,26 @@ def load(store: Store) -> Dataset:
         personas=tables.read(store, "personas/part-*.parquet", Persona),
         prompts=tables.read(store, "prompts/part-*.parquet", Prompt),
         candidates=tables.read(store, "candidates/part-*.parquet", Candidate),
-        judgements=tables.read(store, "judgements/part-*.parquet", Judgement),
+        judgements=tables.read_where(store, "judgements/part-*.parquet", Judgement, _READING, mine),
         labels=labels.join(reasons, on=["persona_id", "comparison_id"], how="left")
         .join(weights(store), on="comparison_id", how="left")
         .with_columns(winner.alias("winner")),
-        preferences=tables.read(store, "preferences/part-*.parquet", Preference),
         appended=appended(store),
+        of=int(counts["len"].sum()),
     )
+
+
+def _label_counts(store: Store) -> pl.DataFrame:
+    """persona_id -> `len`, its number of labels, by id."""
+    parts = [tables.read(store, name, Label, ["persona_id"]) for name in store.list("labels/part-*.parquet")]
+    each = [part.group_by("persona_id").len() for part in parts or [tables.read(store, "labels/part-*.parquet", Label, ["persona_id"])]]
+    return pl.concat(each).group_by("persona_id").agg(pl.col("len").sum()).sort("persona_id")
+
+
+def _some(counts: pl.DataFrame) -> pl.Series:
+    """Ids of as many personas as may be held; of one at least."""
+    within = counts.filter(pl.col("len").cum_sum() <= MOST_LABELS)
+    return (within if within.height else counts.head(1))["persona_id"]
 
 
 def weights(store: Store) -> pl.DataFrame:

@@ -27,7 +27,8 @@ _SETTINGS = {
     "write_page_index": True,
     "dictionary_pagesize_limit": 64 << 20,
 }
-ROW_GROUP = 131_072
+ROW_GROUP = 131_072  # rows, or fewer where they are long
+GROUP_BYTES = 128 << 20  # of a row group before it is encoded: the Hub's viewer refuses those above 286 MB
 
 
 def frame(record: type[Record], rows: Sequence[Record]) -> pl.DataFrame:
@@ -55,7 +56,12 @@ def size(record: type[Record], data: pl.DataFrame, metadata: dict[str, str] | No
 
 def _write(file: IO[bytes], record: type[Record], data: pl.DataFrame, metadata: dict[str, str] | None) -> None:
     table = to_arrow(record, data).replace_schema_metadata(metadata or None)
-    pq.write_table(table, file, row_group_size=ROW_GROUP, **_SETTINGS)
+    pq.write_table(table, file, row_group_size=row_group(table.nbytes, table.num_rows), **_SETTINGS)
+
+
+def row_group(size: int, rows: int) -> int:
+    """Rows of a row group of a table with so many bytes and rows."""
+    return max(1, min(ROW_GROUP, GROUP_BYTES * rows // max(size, 1)))
 
 
 def read(store: Store, pattern: str, record: type[Record], columns: Sequence[str] | None = None) -> pl.DataFrame:
@@ -67,6 +73,12 @@ def read(store: Store, pattern: str, record: type[Record], columns: Sequence[str
         return _empty(record).select(wanted)
     parts = [_to_polars(pq.read_table(store.path(name), columns=wanted, filesystem=store.fs)) for name in names]
     return pl.concat(parts).select(wanted)
+
+
+def read_where(store: Store, pattern: str, record: type[Record], columns: Sequence[str], where: pl.Expr) -> pl.DataFrame:
+    """The rows for which `where` holds, a file at a time, so that memory holds what is wanted and one file."""
+    parts = [read(store, name, record, columns).filter(where) for name in store.list(pattern)]
+    return pl.concat(parts) if parts else _empty(record).select(columns)
 
 
 def metadata(store: Store, name: str) -> dict[str, str]:

@@ -44,6 +44,9 @@ def counts(found: Manifest, data: statistics.Dataset, votes: pl.DataFrame) -> Se
     return kept | {
         "answers_per_prompt": data.candidates.height / max(data.prompts.height, 1),
         "disagreement": 1 - population.agreement(votes).value,
+        "seen": data.labels.height,
+        "of": data.of,
+        "heard": data.labels["persona_id"].n_unique(),
     }
 
 

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 
 from prefloom.flows.dataset import signal
+from prefloom.flows.dataset.evidence import load
 from prefloom.flows.dataset.heterogeneity import Estimate
 from prefloom.flows.dataset.store import Store
 from prefloom.flows.report import figures
@@ -22,7 +23,7 @@ Row = tuple[str, str, Estimate]
 
 def section(store: Store, environment: jinja2.Environment) -> Markup:
     """The section as HTML."""
-    evidence = signal.load(store)
+    evidence = load(store)
     if not len(evidence.reads.persona):
         return Markup()
     found = signal.measure(evidence)

@@ -25,6 +25,7 @@ import numpy as np
 
 from prefloom.flows.dataset import signal, stages
 from prefloom.flows.dataset import signal_measures as measures
+from prefloom.flows.dataset.evidence import Evidence, load
 from prefloom.flows.dataset.heterogeneity import Floats
 from prefloom.flows.dataset.run import Run
 from prefloom.flows.dataset.signal_measures import Reads
@@ -82,7 +83,7 @@ def figures(reads: Reads, moved: Floats) -> dict[str, float]:
     }
 
 
-def populations(found: signal.Evidence, seed: int) -> dict[str, dict[str, float]]:
+def populations(found: Evidence, seed: int) -> dict[str, dict[str, float]]:
     """The three, from one dataset's readings."""
     own, moved = found.shuffled
     general, said = found.generic
@@ -105,7 +106,7 @@ def one(judge: str, phi: float, given: argparse.Namespace, stated: float = STATE
     for seed in range(1, given.seeds + 1):
         with tempfile.TemporaryDirectory() as folder:
             run = build(Path(folder), judge, phi, seed, given.users, given.prompts, stated)
-            found = signal.load(run.store)
+            found = load(run.store)
             beside = audit(run)["truth"]["generic"]
             panel = signal.measure(found)
         here = {f"{name} {who}": value for who, part in populations(found, seed).items() for name, value in part.items()}

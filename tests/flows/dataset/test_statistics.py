@@ -6,8 +6,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from prefloom.flows.dataset import statistics
+from prefloom.flows.dataset import statistics, tables
 from prefloom.flows.dataset.store import Store
+from prefloom.schemas.label import Preference
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +47,22 @@ def test_every_game_has_one_winner(data: statistics.Dataset) -> None:
     assert statistics.kinds_of_answer(data, most=3)["kind"].n_unique() == 2, "too many kinds: models alone"
 
 
-def test_reasons_and_winners_stand_with_the_labels(data: statistics.Dataset) -> None:
-    assert data.labels["reason"].null_count() == data.preferences.height
-    kept = data.labels.filter(pl.col("reason").is_null()).join(data.preferences, on=["persona_id", "comparison_id"])
+def test_reasons_and_winners_stand_with_the_labels(data: statistics.Dataset, small: Path) -> None:
+    preferences = tables.read(Store(str(small)), "preferences/part-*.parquet", Preference)
+    assert data.labels["reason"].null_count() == preferences.height
+    kept = data.labels.filter(pl.col("reason").is_null()).join(preferences, on=["persona_id", "comparison_id"])
     assert (kept["winner"] == kept["chosen_id"]).all()
+
+
+def test_of_many_labels_those_of_some_personas_are_held(data: statistics.Dataset, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert data.of == data.labels.height
+    monkeypatch.setattr(statistics, "MOST_LABELS", data.of // 3)
+    some = statistics.load(Store(str(small)))
+    people = sorted(data.labels["persona_id"].unique())[: some.labels["persona_id"].n_unique()]
+    assert some.of == data.of
+    assert 0 < some.labels.height <= data.of // 3
+    assert some.labels.equals(data.labels.filter(pl.col("persona_id").is_in(people)))
+    assert set(some.judgements["persona_id"]) == set(people)
 
 
 def test_an_interval_holds_its_value_and_knows_prompts_from_labels() -> None:

@@ -27,7 +27,7 @@ def test_personas_beyond_the_bounds_are_listed() -> None:
     empty = pl.DataFrame()
     personas = pl.DataFrame({"persona_id": ["a", "b", "c", "d"], "description": ["A.", "B.", BAD, "D."]})
     labels = pl.DataFrame({"persona_id": ["a", "c", "c"], "consistency": [1.0, 1.0, 0.0]})
-    data = statistics.Dataset(personas, empty, empty, empty, labels, empty, empty)
+    data = statistics.Dataset(personas, empty, empty, empty, labels, empty)
     found = far_off(data, Matrix(["a", "b", "c", "d"], same), 0.2, 0.8)
     assert found["persona_id"].to_list() == ["c"], "0.875; a: 0.5, b: 0.475, d shares nothing with anybody"
     assert found["disagreement"].to_list() == pytest.approx([0.875])

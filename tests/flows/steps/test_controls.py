@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from prefloom.flows.dataset import signal, stages
+from prefloom.flows.dataset.evidence import load
 from prefloom.flows.dataset.run import Run
 from prefloom.flows.steps import freshness
 from prefloom.flows.steps.audit_generic import beside
@@ -119,7 +120,7 @@ def test_labels_say_what_people_in_general_prefer(run: Run, tmp_path: Path) -> N
 
 
 def test_the_panel_and_its_limits(run: Run) -> None:
-    found = signal.measure(signal.load(run.store))
+    found = signal.measure(load(run.store))
     assert (found.replicates, found.count) == ("templates", 2)
     assert 36 <= found.shuffled <= 40, "a few were not read in both orders"
     assert found.reliability.low < found.reliability.value < found.reliability.high <= 1
@@ -133,7 +134,7 @@ def test_the_panel_and_its_limits(run: Run) -> None:
 
 def test_one_template_is_held_against_itself_in_the_other_order(tmp_path: Path) -> None:
     run = run_stage(tmp_path, "labels", prompts=[{"source": "seeds", "count": 6}])
-    found = signal.measure(signal.load(run.store))
+    found = signal.measure(load(run.store))
     assert (found.replicates, found.count, found.shuffled, found.repeats) == ("orders", 2, 0, 0)
     assert np.isfinite(found.reliability.value)
     assert np.isnan([found.sensitivity.value, found.retest.value, found.differs.value, found.over_generic.value]).all()
