@@ -22,11 +22,11 @@ from prefect.futures import wait
 from prefect.states import Completed
 
 from prefloom.flows import policies
-from prefloom.flows.dataset import executions, manifest, progress, signal, stages
+from prefloom.flows.dataset import executions, manifest, outcomes, progress, signal, stages
 from prefloom.flows.dataset.lock import run_lock
 from prefloom.flows.dataset.resolve import resolve
 from prefloom.flows.dataset.run import Run
-from prefloom.flows.dataset.shards import ShardJob, ShardReport, merge, with_calls_ahead
+from prefloom.flows.dataset.shards import ShardJob, ShardReport, in_rounds, merge, with_calls_ahead
 from prefloom.flows.dataset.uses import refiner
 from prefloom.flows.display import describe, tabulate
 from prefloom.flows.engines import close_engines, count_prefill, introduce, keep_truth
@@ -47,6 +47,7 @@ from prefloom.flows.steps.preferences import check_labels
 from prefloom.flows.steps.prompts import collect_prompts
 from prefloom.flows.steps.refinements import refine_personas
 from prefloom.flows.steps.scores import fit_standards, score_candidates
+from prefloom.flows.steps.targets import announce, first_round, further, next_round
 from prefloom.flows.steps.verdicts import THREE
 from prefloom.schemas.manifest import StageEntry
 from prefloom.schemas.models import EndpointModel
@@ -111,6 +112,23 @@ def _stages(build: "Build") -> None:
         build.stage("standards", fit_standards)
     if build.run.resolved.recipe.pilot:
         build.stage("pilot", look_ahead)
+    if build.run.resolved.recipe.target:
+        build.stage("targets", first_round, whole=True)
+    _ask(build)
+    while planned := further(build.run):
+        logger.info("%-12s %s", "targets", announce(planned))
+        build.stage("targets", next_round, whole=True, again=True)
+        _ask(build)
+    lacking = outcomes.lacking(build.run.store, build.run.resolved.recipe)
+    for line in outcomes.in_words(lacking):
+        logger.warning("%-12s %s", "targets", line)
+    outcomes.check(lacking, build.run.resolved.recipe.limits.missing)
+    build.stage("exports", export_preferences)
+    build.finish()
+
+
+def _ask(build: "Build") -> None:
+    """Whom to ask about what, what they say, and what of it is kept: once, or in every round of a target."""
     build.stage("comparisons", choose_comparisons)
     if build.run.resolved.recipe.refinement:
         build.stage("refinements", refine_personas)
@@ -120,8 +138,6 @@ def _stages(build: "Build") -> None:
     build.stage("labels", aggregate_labels)
     signal.check(build.run.store, build.run.resolved.recipe.limits.signal)
     build.stage("preferences", check_labels)
-    build.stage("exports", export_preferences)
-    build.finish()
 
 
 @dataclass
@@ -137,15 +153,18 @@ class Build:
         self.prefill: dict[str, Prefill] = {}  # of the stage that runs
         self.done: Summary = {}
 
-    def stage(self, name: str, step: Step, whole: bool = False) -> None:
-        """Make the stage unless it is fresh, by one task per part or one for the `whole`; write `_stage.json`; hold it to the limits."""
+    def stage(self, name: str, step: Step, whole: bool = False, again: bool = False) -> None:
+        """Make the stage unless it is fresh, by one task per part or one for the `whole`; write `_stage.json`; hold it to the limits.
+
+        `again`: it is fresh, and has to go on from what it holds.
+        """
         stage, recipe = stages.BY_NAME[name], self.run.resolved.recipe
         limit = recipe.limits.failures
         retry = self.retry_failed and stage.asks_models
 
         def is_fresh() -> StageEntry | None:
             fresh = freshness.fresh(self.run, stage, self.uses)
-            return None if fresh and retry and fresh.failures() else fresh
+            return None if again or (fresh and retry and fresh.failures()) else fresh
 
         ahead: list[ShardReport] = []
         self.prefill = {}
@@ -159,9 +178,10 @@ class Build:
         stage_hash = freshness.current_hash(self.run, stage, self.uses)
         assert stage_hash is not None, f"{name} runs before its parents are done"
         stages.begin(self.run, stage, stage_hash, discard=retry)
-        report = self.done[name] = with_calls_ahead(ahead, self._shards(stage, step, stage_hash, retry and not ahead, whole=whole))
+        report = with_calls_ahead(ahead, self._shards(stage, step, stage_hash, retry and not ahead, whole=whole))
         finished = stages.finish(self.run, stage, stage_hash, report)
-        executions.note_stage(self.run, name, report, self.prefill)
+        self.done[name] = in_rounds(self.done.get(name), report)
+        executions.note_stage(self.run, name, self.done[name], self.prefill)
         prices = recipe.prices
         logger.info("%-12s %s", name, describe(report, stage.unit, prices))
         create_table_artifact(key=f"{recipe.name}-{name}", table=tabulate(report, prices), description=f"{name} of {self.run.folder}")

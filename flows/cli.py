@@ -107,7 +107,7 @@ def build(
       prefloom build my.yaml --set personas.0.count=250 --set run.workers=8
     """
     started = time.monotonic()
-    from prefloom.flows.dataset import stages
+    from prefloom.flows.dataset import outcomes, stages
     from prefloom.flows.dataset.lock import run_lock
     from prefloom.flows.dataset.resolve import resolve
     from prefloom.flows.dataset.run import Run
@@ -150,6 +150,10 @@ def build(
     text += f", {seconds - work:.1f} s of them outside the stages: Prefect, servers that start, hashing, the report"
     if (run.folder / "report.html").exists():
         text += f"\nlook at {run.folder / 'report.html'}"
+    if run.resolved.recipe.target:
+        groups = outcomes.outcomes(run.store, run.resolved.recipe)
+        value["targets"] = {name: group.row() for name, group in groups.items()}
+        text = "\n".join([text, *outcomes.in_words(outcomes.lacking(run.store, run.resolved.recipe))])
     say(as_json, value | rows, text)
 
 

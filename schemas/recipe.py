@@ -41,6 +41,7 @@ from prefloom.schemas.sources import (
 )
 from prefloom.schemas.splits import Half
 from prefloom.schemas.steering import AskedViews
+from prefloom.schemas.target import Target
 
 FINGERPRINT_VERSION = 1
 PersonaSource = Annotated[
@@ -67,7 +68,7 @@ REPLACED: dict[str, str] = {
 FILES = ("path", "calibration")  # keys of input files
 _ABSENT = object()
 # Sections whose absence leaves the fingerprint as it was before there were any.
-OPTIONAL = ("embeddings", "diversity", "pilot", "agreement", "rewards", "refinement", "controls")
+OPTIONAL = ("embeddings", "diversity", "pilot", "agreement", "rewards", "refinement", "controls", "target")
 # Keys below these are the user's own words: a model may be called `path`.
 OPAQUE = ("models", "values", "fields", "target", "traits", "tastes", "by_trait", "weights", "types", "shares")
 
@@ -114,6 +115,9 @@ class Limits(Section):
 
     failures: Share = Field(default=0.05, description="Share of a stage's units that may be lost to failures")
     signal: SignalLimits = SignalLimits()
+    missing: Share | None = Field(
+        default=None, description="Share of `target.preferences` that a group may lack at the end; null only says which lack some"
+    )
     spend: Money | None = Field(
         default=None, description="US dollars that this run may pay for calls, by `prices`; then it stops, to be resumed"
     )
@@ -173,6 +177,7 @@ class Recipe(Section):
         default=None, min_length=1, description="Your name for a reward -> what scores answers; null scores none"
     )
     comparisons: Comparisons = Comparisons()
+    target: Target | None = Field(default=None, description="Kept preferences that each group shall have; null asks once")
     refinement: Refinement | None = Field(default=None, description="Complete descriptions that cannot decide; null: leave them")
     judgements: Judgements = Judgements()
     controls: Controls | None = Field(default=None, description="Readings without, with another and once more with a persona; null: none")
@@ -207,6 +212,14 @@ class Recipe(Section):
     def _controls_exist(self) -> Self:
         if self.limits.signal.min_sensitivity is not None and not (self.controls and self.controls.shuffled):
             raise ValueError("limits.signal.min_sensitivity without shuffled readings to go by: add controls: {shuffled: 0.05}")
+        return self
+
+    @model_validator(mode="after")
+    def _can_go_on(self) -> Self:
+        if self.target and self.refinement:
+            raise ValueError("target asks about more and more comparisons, and refinement needs some that are never asked; leave one out")
+        if self.limits.missing is not None and not self.target:
+            raise ValueError("limits.missing without a target to go by: add target: {preferences: 5000, budget: 20000}")
         return self
 
     @model_validator(mode="after")

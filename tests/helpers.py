@@ -28,6 +28,7 @@ from prefloom.flows.steps.preferences import check_labels
 from prefloom.flows.steps.prompts import collect_prompts
 from prefloom.flows.steps.refinements import refine_personas
 from prefloom.flows.steps.scores import fit_standards, score_candidates
+from prefloom.flows.steps.targets import first_round, further, next_round
 from prefloom.schemas.recipe import Recipe, Resolved
 
 Step = Callable[[ShardJob], ShardReport]
@@ -40,6 +41,7 @@ STEPS: dict[str, Step] = {
     "scores": score_candidates,
     "standards": fit_standards,
     "pilot": look_ahead,
+    "targets": first_round,
     "comparisons": choose_comparisons,
     "refinements": refine_personas,
     "judgements": judge_comparisons,
@@ -76,11 +78,22 @@ def run_stage(root: Path, until: str, **changes: Any) -> Run:
     return run
 
 
-def make(run: Run, name: str, clock: Callable[[], float] = time.perf_counter) -> tuple[ShardReport, float]:
+def run_rounds(root: Path, **changes: Any) -> Run:
+    """Run every stage up to preferences, in rounds until the recipe's target is met or cannot be."""
+    run = run_stage(root, "preferences", **changes)
+    names = [stage.name for stage in stages.of(run.resolved.recipe)]
+    while further(run):
+        make(run, "targets", step=next_round)
+        for name in names[names.index("targets") + 1 : names.index("exports")]:
+            make(run, name)
+    return run
+
+
+def make(run: Run, name: str, clock: Callable[[], float] = time.perf_counter, step: Step | None = None) -> tuple[ShardReport, float]:
     """Make one stage, its shards one after another; (report, seconds of its steps by that clock)."""
     stage, uses, recipe = stages.BY_NAME[name], freshness.materials(run), run.resolved.recipe
-    step = import_candidates if name == "candidates" and recipe.candidates.source == "file" else STEPS[name]
-    jobs = 1 if step in (collect_prompts, import_candidates) else stage.parts(recipe)
+    step = step or (import_candidates if name == "candidates" and recipe.candidates.source == "file" else STEPS[name])
+    jobs = 1 if step in (collect_prompts, import_candidates, first_round, next_round) else stage.parts(recipe)
     digest = freshness.current_hash(run, stage, uses)
     assert digest
     stages.begin(run, stage, digest)

@@ -160,6 +160,14 @@ def with_calls_ahead(ahead: Sequence[ShardReport], report: ShardReport) -> Shard
     )
 
 
+def in_rounds(earlier: ShardReport | None, report: ShardReport) -> ShardReport:
+    """The report of a stage that was made before in this build, with all it paid and all the time it took, as if in one go."""
+    if earlier is None:
+        return report
+    took = earlier.ended - earlier.started
+    return replace(with_calls_ahead([earlier], report), started=report.started - took)
+
+
 def merge(reports: Sequence[ShardReport]) -> ShardReport:
     """The sum of shard reports, over the time from the first start to the last end."""
     rejected: Counter[str] = Counter()

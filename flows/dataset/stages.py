@@ -144,11 +144,22 @@ STAGES: tuple[Stage, ...] = (
         wanted=lambda recipe: recipe.pilot is not None,
     ),
     Stage(
+        "targets",  # what its rounds hang on is all that labels and preferences hang on
+        1,
+        "quota",
+        ("personas", "prompts", "candidates", "pilot", "scores", "standards"),
+        ("seed", "personas", "pilot", "comparisons", "target", "judgements", "checks.labels"),
+        templates=lambda recipe: recipe.judgements.templates * recipe.asks,
+        models=uses.target_models,
+        parts=lambda recipe: recipe.target.rounds if recipe.target else 0,
+        wanted=lambda recipe: recipe.target is not None,
+    ),
+    Stage(
         "comparisons",
         2,
         "prompt",
-        ("personas", "prompts", "candidates", "pilot", "scores", "standards"),
-        ("seed", "personas", "comparisons", "pilot"),
+        ("personas", "prompts", "candidates", "pilot", "scores", "standards", "targets"),
+        ("seed", "personas", "comparisons", "pilot", "target"),
     ),
     Stage(
         "refinements",

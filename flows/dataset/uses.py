@@ -145,6 +145,11 @@ def judges(recipe: Recipe) -> list[str]:
     return [recipe.judgements.model] if recipe.asks else []
 
 
+def target_models(recipe: Recipe) -> list[str]:
+    """Who judges while a recipe asks until its target is met."""
+    return judges(recipe) if recipe.target else []
+
+
 def by_persona(recipe: Recipe) -> int:
     """Parts of tables that go by persona."""
     return recipe.shards.personas

@@ -19,7 +19,9 @@ from prefloom.flows.dataset.invariants_diversity import diversity
 from prefloom.flows.dataset.invariants_pilot import chosen, pilot
 from prefloom.flows.dataset.invariants_refinement import refinements, rounds
 from prefloom.flows.dataset.invariants_sources import answers_due, readers_due, sources
+from prefloom.flows.dataset.invariants_targets import targets
 from prefloom.flows.dataset.invariants_users import scores, users
+from prefloom.flows.dataset.outcomes import outcomes
 from prefloom.flows.dataset.store import Store
 from prefloom.flows.dataset.validate_pieces import pieces
 from prefloom.schemas.agreement import Draft
@@ -39,6 +41,7 @@ from prefloom.schemas.refined import Refined
 from prefloom.schemas.score import Score, Standard
 from prefloom.schemas.sources import ModelCandidates
 from prefloom.schemas.splits import persona_splits, split_of
+from prefloom.schemas.target import Quota
 from prefloom.schemas.texts import short
 
 RECORDS: dict[str, type[Record]] = {
@@ -50,6 +53,7 @@ RECORDS: dict[str, type[Record]] = {
     "scores": Score,
     "standards": Standard,
     "pilot": PilotPair,
+    "targets": Quota,
     "comparisons": Comparison,
     "refinements": Refined,
     "judgements": Judgement,
@@ -92,6 +96,7 @@ def validate(store: Store) -> list[Check]:
         *([scores(data, recipe), users(data, recipe)] if recipe.rewards else []),
         *([pilot(data, recipe)] if recipe.pilot and sound else []),
         chosen(data, recipe),
+        *([targets(data, recipe, outcomes(store, recipe))] if recipe.target else []),
         sources(data, recipe),
         *([refinements(data, recipe)] if recipe.refinement else []),
         *(large[name] for name in PIECES if name in large),

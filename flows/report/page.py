@@ -17,7 +17,7 @@ from prefloom.flows.dataset import executions, manifest, population, statistics
 from prefloom.flows.dataset.completed import outcome
 from prefloom.flows.dataset.run import RECIPE, Run
 from prefloom.flows.dataset.store import Store
-from prefloom.flows.report import agreement, audit, diversity, gallery, sections, signal
+from prefloom.flows.report import agreement, audit, diversity, gallery, sections, signal, targets
 from prefloom.flows.report.samples import choose
 from prefloom.schemas.recipe import Price
 from prefloom.schemas.texts import short, visible
@@ -48,6 +48,7 @@ def render(store: Store) -> str:
         fingerprint=found.fingerprint,
         counts=sections.counts(found, data, votes),
         funnel=sections.funnel(found),
+        targets=targets.section(store, recipe, words),
         margins=sections.margins(data, recipe),
         orders=sections.orders(data),
         people=sections.people(data, votes, matrix),

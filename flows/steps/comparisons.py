@@ -6,6 +6,7 @@
 
 A prompt that belongs to a value of a trait is shown to personas with that value alone; where there is none it is rejected.
 Whether a persona is asked does not depend on which other personas there are, so adding personas repeats no question.
+With a target for groups, targets.py says how much further everybody is asked (queues.py).
 
 With a pilot, of the answers that it kept those pairs come first that are worth most: `pilot.first` (the disagreement of people, or the
 strength of what they feel) times distance, or distance where nobody was asked; `pilot.uniform` of the choice is equal for all. The draw
@@ -23,11 +24,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from prefloom.flows.dataset import standards, tables
+from prefloom.flows.dataset import outcomes, standards, tables
 from prefloom.flows.dataset.shards import ShardJob, ShardReport
 from prefloom.flows.dataset.store import Store
 from prefloom.flows.diversity.informative import chances, systematic
 from prefloom.flows.steps.conflicts import chosen_pairs, kinds
+from prefloom.flows.steps.queues import Groups, Queues, ranks, start
 from prefloom.schemas.candidate import Candidate
 from prefloom.schemas.comparison import Comparison
 from prefloom.schemas.ids import content_id, draw, keys, unit
@@ -45,12 +47,13 @@ def choose_comparisons(job: ShardJob) -> ShardReport:
     if done := job.done():
         return done
     store, recipe = job.run.store, job.run.resolved.recipe
-    personas = tables.read(store, "personas/part-*.parquet", Persona, ["persona_id", "split", "traits"])
+    personas = tables.read(store, "personas/part-*.parquet", Persona, ["persona_id", "split", "kind", "traits"])
     prompts = tables.read(store, "prompts/part-*.parquet", Prompt, ["prompt_id", "split", "trait", "trait_value"])
     mine = tables.read(store, job.part("prompts"), Prompt, ["prompt_id"])["prompt_id"].to_list()
     candidates = tables.read(store, job.part("candidates"), Candidate, ["prompt_id", "candidate_id", "text"])
     pilot = tables.read(store, job.part("pilot"), PilotPair) if recipe.pilot else None
-    rows, rejected = choose(recipe, personas, prompts, candidates, mine, pilot, _by_conflict(store, recipe))
+    queues = queued(recipe, personas, prompts, outcomes.quotas(store)) if recipe.target else None
+    rows, rejected = choose(recipe, personas, prompts, candidates, mine, pilot, _by_conflict(store, recipe), queues)
     compared = len(mine) - rejected.height
     return job.write(Comparison, rows, rejected, considered=len(mine), kept=compared)
 
@@ -63,18 +66,19 @@ def choose(
     mine: list[str],
     pilot: pl.DataFrame | None = None,
     allotted: Mapping[str, Mapping[tuple[str, str], float]] | None = None,
+    queues: Queues | None = None,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """(rows of Comparison, rows of Rejected) for the prompts `mine`, from all rows of Persona and Prompt and at least their Candidates.
 
     With rows of PilotPair about the same prompts, only those pairs are chosen from. `allotted` pairs are all taken, with their chance.
+    Without `queues` everybody is asked what `comparisons` says.
     """
     answers: dict[str, list[tuple[str, str]]] = {}
     for prompt_id, candidate_id, text in candidates.select("prompt_id", "candidate_id", "text").iter_rows():
         answers.setdefault(prompt_id, []).append((candidate_id, text))
     settings, ids = recipe.comparisons, personas["persona_id"].to_list()
-    persona_keys, prompt_keys = keys(ids), keys(prompts["prompt_id"])
-    draws = draw(recipe.seed, "assign", persona_keys[:, None], prompt_keys[None, :])
-    allowed = _allowed(personas["split"].to_list(), prompts["split"].to_list()) & matching(personas, prompts)
+    persona_keys = keys(ids)
+    draws, allowed = _assigned(recipe, personas, prompts)
     nobody = _without_readers(prompts, allowed)
     asked = _lowest(draws, allowed, settings.prompts_per_persona)
     looked: dict[str, list[PilotPair]] = {}
@@ -105,7 +109,8 @@ def choose(
             drawn = [(place, settings.per_prompt / len(pairs)) for place in range(min(settings.per_prompt, len(pairs)))]
         chosen = sorted((content_id("comparison", *pairs[order[place]]), pairs[order[place]], chance) for place, chance in drawn)
         which = draw(recipe.seed, "which", persona_keys[:, None], keys(c for c, *_ in chosen)[None, :])
-        picked = _lowest(which, np.repeat(asked[:, [column[prompt_id]]], len(chosen), axis=1), settings.per_persona_prompt)
+        shown = np.repeat(asked[:, [column[prompt_id]]], len(chosen), axis=1)
+        picked = queues.picked(column[prompt_id], which) if queues else _lowest(which, shown, settings.per_persona_prompt)
         for place, (comparison_id, (first, second), chance) in enumerate(chosen):
             found = known.get((first, second))
             rows.append(
@@ -123,6 +128,24 @@ def choose(
                 )
             )
     return tables.frame(Comparison, rows), tables.frame(Rejected, rejected)
+
+
+def _assigned(recipe: Recipe, personas: pl.DataFrame, prompts: pl.DataFrame) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
+    """personas × prompts: draws, of which the lowest are asked first, and whether the persona may be shown the prompt at all."""
+    allowed = _allowed(personas["split"].to_list(), prompts["split"].to_list()) & matching(personas, prompts)
+    return draw(recipe.seed, "assign", keys(personas["persona_id"])[:, None], keys(prompts["prompt_id"])[None, :]), allowed
+
+
+def queued(recipe: Recipe, personas: pl.DataFrame, prompts: pl.DataFrame, quotas: pl.DataFrame | None = None) -> Queues:
+    """The queues of all personas, asked as far as the last round of some rows of Quota says, or else as `comparisons` does."""
+    base, halves = start(recipe.comparisons, prompts.height), np.array([HALVES.index(split) for split in prompts["split"]], dtype=np.int64)
+    limits = np.full((personas.height, len(HALVES)), base, dtype=np.int64)
+    if quotas is not None and recipe.target:
+        groups = Groups.of(outcomes.members(recipe.target, personas), personas["persona_id"].to_list(), recipe.seed)
+        last = quotas.filter(pl.col("round") == pl.col("round").max()).select("group", "turns", "more")
+        limits = groups.limits({group: (turns, more) for group, turns, more in last.iter_rows()}, base)
+    draws, allowed = _assigned(recipe, personas, prompts)
+    return Queues(ranks(draws, allowed), allowed, halves, limits, recipe.comparisons)
 
 
 def _worth_asking(recipe: Recipe, prompt_id: str, pairs: list[PilotPair]) -> list[tuple[int, float]]:

@@ -32,6 +32,7 @@ from prefloom.flows.steps.forecast_readings import Panel, Readings, expected_rea
 from prefloom.flows.steps.forecast_refinement import expected_refinement
 from prefloom.flows.steps.forecast_rows import Drawn
 from prefloom.flows.steps.forecast_scores import expected_scores, readers
+from prefloom.flows.steps.forecast_targets import Ceiling, ceiling, known_queues
 from prefloom.flows.steps.forecast_vectors import peek
 from prefloom.flows.steps.personas import personas_of
 from prefloom.flows.steps.prompts import prompts_of
@@ -74,6 +75,7 @@ class Forecast:
     rates: dict[str, Rate] = field(default_factory=dict)  # model -> how fast it is, where known
     basis: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    ceiling: Ceiling | None = None  # with a target
 
     def usage(self) -> Usages:
         """Model -> every call of the dataset."""
@@ -87,9 +89,9 @@ class Forecast:
         """Time for the calls that are left, model after model; None while one that has some has no known pace."""
         return forecast_time.together(self.times().values())
 
-    def times(self) -> dict[str, float | None]:
-        """Model -> time for its calls that are left."""
-        left = self.left()
+    def times(self, further: Usages | None = None) -> dict[str, float | None]:
+        """Model -> time for its calls that are left, and for further ones."""
+        left = total([self.left(), further or {}])
         return {model: forecast_time.seconds(left.get(model, Usage()), self.rates.get(model)) for model in self.usage()}
 
 
@@ -112,13 +114,15 @@ def forecast(run: Run, uses: freshness.Materials) -> Forecast:
     drafted = expected_drafts(run, uses, personas, prompts, first)
     answers = drafted.before(first)
     ahead = expected_pilot(run, uses, personas, prompts, answers)
-    comparisons, few = choose(recipe, personas, prompts, answers.rows, prompts["prompt_id"].to_list(), ahead.rows)
+    queues = known_queues(run, uses, personas, prompts)
+    comparisons, few = choose(recipe, personas, prompts, answers.rows, prompts["prompt_id"].to_list(), ahead.rows, queues=queues)
     panel = Panel(personas, prompts, comparisons)
     refining = expected_refinement(run, uses, panel, answers)
     panel = replace(panel, personas=refining.personas)
     readings = expected_readings(readers(panel), run, uses, answers)
     if not refining.known:
         readings = replace(readings, left=readings.usage)
+    most = ceiling(recipe, panel, readings.usage)
     scores = expected_scores(recipe, prompts, answers)
     drawn = Drawn(panel, recipe, readings)
     judge = recipe.judgements.model
@@ -129,6 +133,7 @@ def forecast(run: Run, uses: freshness.Materials) -> Forecast:
     rest = _less(readings, shared) if shared else readings.left
     asked = replace(drawn, readings=replace(readings, left=rest + drafted.judge + ahead.left + refining.left + controls.left))
     sizes = _early(panel, answers, ahead, (unfit, repeated, few), recipe) | scores.sizes | sized(drawn, answers)
+    sizes["targets"] = Size(most.groups, 40 * most.groups + 4000) if most else Size(0, 0)
     sizes["drafts"] = Size(drafted.rows or 0, round(drafted.bytes))
     sizes["refinements"], sizes["controls"] = Size(refining.rows, refining.bytes), Size(controls.rows, controls.bytes)
     calls: dict[str, tuple[Usages, Usages]] = {
@@ -146,7 +151,7 @@ def forecast(run: Run, uses: freshness.Materials) -> Forecast:
         calls["judgements"] = ({judge: readings.usage}, {judge: rest})
     if recipe.controls:
         calls["controls"] = ({judge: controls.usage}, {judge: controls.left})
-    guessed = {"drafts", "refinements", "judgements", "controls", "labels", "preferences", "exports", *assumed}
+    guessed = {"drafts", "targets", "refinements", "judgements", "controls", "labels", "preferences", "exports", *assumed}
     guessed |= set() if ahead.exact else {"pilot", "comparisons"}
     guessed |= ({"prompts"} if written else set()) | ({"comparisons"} if recipe.conflict else set())
     guessed |= {"personas", "comparisons"} if any(author.unknown for author in authors.values()) else set()
@@ -170,6 +175,7 @@ def forecast(run: Run, uses: freshness.Materials) -> Forecast:
             *answers.basis,
             *drafted.basis,
             *scores.basis,
+            *([most.basis()] if most else []),
             *readings.basis,
             *ahead.basis,
             *refining.basis,
@@ -177,6 +183,7 @@ def forecast(run: Run, uses: freshness.Materials) -> Forecast:
             *forecast_time.basis(recipe, tried),
         ),
         warnings=_warnings(panel, answers, few, recipe) + _nobody(coverage(personas, unfit, recipe)),
+        ceiling=most,
     )
 
 
@@ -311,6 +318,7 @@ def report(found: Forecast, recipe: Recipe) -> dict[str, Any]:
 
     times = found.times()
     models = {name: calls({name: used}, {name: left.get(name, Usage())}) | takes({name: times[name]}) for name, used in usage.items()}
+    beyond = found.ceiling
     return {
         "dataset": found.dataset,
         "status": "already built" if found.built else "to build",
@@ -326,6 +334,11 @@ def report(found: Forecast, recipe: Recipe) -> dict[str, Any]:
             "journal_bytes": found.journal[0],
             "journal_bytes_added": found.journal[1],
         },
+        "at_most": {"labels": beyond.most}
+        | calls(total([usage, beyond.further]), total([left, beyond.further]))
+        | takes(found.times(beyond.further))
+        if beyond
+        else None,
         "basis": list(found.basis),
         "warnings": list(found.warnings),
     }

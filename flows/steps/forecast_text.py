@@ -36,6 +36,8 @@ def text(plan: dict[str, Any], width: int = WIDTH) -> str:
         [name, *(f"{m[key]:,}" for key in left), *(said(m[key]) for key, (_, said) in worth.items())]
         for name, m in (plan["models"] | {"all": whole}).items()
     ]
+    if most := plan["at_most"]:  # with a target
+        models.append(["at most", *(f"{most[key]:,}" for key in left), *(said(most[key]) for key, (_, said) in worth.items())])
     lines = [head, "", *table(["stage", "rows", *calls.values(), "disk"], stages), ""]
     lines += [*table(["left to ask", *left.values(), *(title for title, _ in worth.values())], models), ""]
     lines.append(f"journal: {size(whole['journal_bytes'])} now, {size(whole['journal_bytes_added'])} more to come")

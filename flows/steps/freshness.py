@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from prefloom.flows.dataset import calibrations, inputs, manifest, signal, stages
+from prefloom.flows.dataset import calibrations, inputs, manifest, outcomes, signal, stages
 from prefloom.flows.dataset.run import Run
 from prefloom.flows.dataset.uses import EMBEDDER, GENERIC, PEOPLE, REWARD
 from prefloom.flows.engines import open_engine, plants, truth_is_kept
@@ -126,6 +126,7 @@ def check_outcomes(run: Run) -> None:
         if entry := stages.entry(run.store, stage.name):
             stages.check_outcome(stage, entry, run.resolved.recipe.limits.failures)
     signal.check(run.store, run.resolved.recipe.limits.signal)
+    outcomes.check(outcomes.lacking(run.store, run.resolved.recipe), run.resolved.recipe.limits.missing)
 
 
 def has_failures(run: Run) -> bool:
