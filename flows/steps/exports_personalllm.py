@@ -5,8 +5,8 @@ exports/personalllm/train-00000-of-00001.parquet
 
 Answers stand in the order of models, views and samples as the recipe lists them. Scores are raw, with the sign turned where less is
 better: more is always better, as in the original. The number of answers is the recipe's `answers`, or that of the prompt with most; a
-prompt with fewer is left out, and so is one with a score missing; of more, the first stand there. prompt_id is our id read as a signed number of
-64 bits.
+prompt with fewer is left out, and so is one with a score missing; of more, the first stand there. prompt_id is our id read as a signed
+number of 64 bits.
 """
 
 from typing import Any
