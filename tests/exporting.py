@@ -30,9 +30,7 @@ RECIPE: dict[str, Any] = {
             "source": "template",
             "text": "This user prefers {{ level | replace('+', ' and ') }} reviews.",
             "values": {"level": LEVELS},
-            "tastes": {
-                "level": {"positive": {"warmth": 2}, "negative": {"warmth": -2}, "concise": {"length": -2}, "verbose": {"length": 2}}
-            },
+            "tastes": {"level": {"positive": {"warmth": 2}, "negative": {"warmth": -2}, "concise": {"length": -2}}},
         }
     ],
     "prompts": [{"source": "entities", "count": 30}],

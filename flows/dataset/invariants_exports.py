@@ -7,12 +7,13 @@ Computed again from the tables, without the code that wrote the exports, a row g
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from itertools import islice
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from prefloom.flows.dataset import tables
@@ -25,6 +26,7 @@ from prefloom.schemas.label import Preference
 from prefloom.schemas.persona import Persona
 from prefloom.schemas.prompt import Prompt
 from prefloom.schemas.recipe import Recipe
+from prefloom.schemas.texts import short
 
 AT_ONCE = 16_384  # rows looked at together
 IDS = ["persona_id", "comparison_id", "prompt_id", "chosen_id", "rejected_id", "split"]
@@ -33,7 +35,15 @@ IDS = ["persona_id", "comparison_id", "prompt_id", "chosen_id", "rejected_id", "
 def systems(store: Store, recipe: Recipe) -> list[Check]:
     """A check for each system that is exported for, TRL's aside."""
     made = {"fspo": fspo, "fedbiscuit": fedbiscuit, "neural_process": neural_process, "personalllm": personalllm}
-    return [made[name](store, recipe) for name in recipe.exports.wanted if name in made]
+    return [_sound(name, made[name], store, recipe) for name in recipe.exports.wanted if name in made]
+
+
+def _sound(name: str, made: Callable[[Store, Recipe], Check], store: Store, recipe: Recipe) -> Check:
+    """The check, or one that says that a file cannot be read as what it should be."""
+    try:
+        return made(store, recipe)
+    except (pl.exceptions.PolarsError, pa.ArrowException, ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        return Check(name, "the files of the export can be read", [f"cannot be read: {short(str(error).splitlines()[0])}"])
 
 
 class Known:

@@ -46,7 +46,9 @@ def neural_process(store: Store, recipe: Recipe) -> Check:
             header = pl.read_csv(file, n_rows=0).columns
         chosen = [column for column in header if column.startswith("choice_")]
         with store.open(f"{folder}/{name}.csv") as file:
-            rows = pl.read_csv(file, columns=["idx", "split", "comparison_id", *chosen], infer_schema_length=None)
+            wanted = ["idx", "split", "comparison_id", *chosen]
+            # What is no number is read as nothing, which is no choice.
+            rows = pl.read_csv(file, columns=wanted, schema_overrides=dict.fromkeys(("idx", *chosen), pl.Int64), ignore_errors=True)
         check.expect(not rows["comparison_id"].is_duplicated().any(), f"{name}.csv has a comparison twice")
         known = rows.join(pairs, on="comparison_id", how="left")
         check.refuse(known, {f"rows of {name}.csv are in another split than their prompt": pl.col("split") != pl.col("prompt_split")})
