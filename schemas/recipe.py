@@ -23,6 +23,7 @@ from prefloom.schemas.diversity import Diversity, Pilot
 from prefloom.schemas.embedder import SERVING, Embedder
 from prefloom.schemas.ensembles import AttributePersonas, EnsemblePersonas
 from prefloom.schemas.errors import nearest
+from prefloom.schemas.exports import Exports
 from prefloom.schemas.ids import content_hash
 from prefloom.schemas.models import EndpointModel, SocietyModel
 from prefloom.schemas.people import GridPersonas, TemplatePersonas, WrittenPersonas
@@ -96,18 +97,6 @@ class Shards(Section):
 
     prompts: int = Field(default=8, ge=1, le=4096, description="Parts of prompts, candidates, comparisons and judgements")
     personas: int = Field(default=4, ge=1, le=4096, description="Parts of labels, preferences and exports")
-
-
-class TrlExport(Section):
-    """Conversational rows with explicit prompt, for TRL's trainers."""
-
-    persona: bool = Field(default=True, description="Put the persona's description into a system message")
-
-
-class Exports(Section):
-    """Which views of the dataset are written beside it."""
-
-    trl: TrlExport | None = Field(default=TrlExport(), description="For TRL; null writes none")
 
 
 class Limits(Section):
@@ -248,6 +237,19 @@ class Recipe(Section):
         for name in ("diversity", "pilot"):
             if getattr(self, name) is not None and self.embeddings is None:
                 raise ValueError(f"{name} without vectors to go by: add embeddings: {{engine: sentence-transformers}}")
+        return self
+
+    @model_validator(mode="after")
+    def _exports_have_what_they_show(self) -> Self:
+        neural = self.exports.neural_process
+        if neural and self.embeddings is None:
+            raise ValueError("exports.neural_process without vectors to write: add embeddings: {engine: sentence-transformers}")
+        scored = [f"exports.neural_process.users: {neural.users}"] if neural and neural.users != "personas" else []
+        scored += ["exports.personalllm"] if self.exports.personalllm else []
+        if scored and not self.rewards:
+            raise ValueError(f"{scored[0]} without scores to go by: add rewards")
+        if self.exports.personalllm and "model" in (self.rewards or {}):
+            raise ValueError("exports.personalllm has columns response_1_model for who wrote an answer; call the reward 'model' otherwise")
         return self
 
     @field_validator("rewards")

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from prefloom.flows import policies
+from prefloom.flows.dataset.run import Run
 from prefloom.flows.dataset.store import Store
 from tests.breaking import Place
+from tests.exporting import exported
 from tests.stand_in import StandIn, stand_in
 
 policies.apply_environment()
@@ -77,6 +79,12 @@ def place(finished: Path, tmp_path: Path) -> Place:
     """A place with an earlier dataset and its journal, which no mistake may cost."""
     shutil.copytree(finished, tmp_path / "place")
     return Place(tmp_path / "place")
+
+
+@pytest.fixture(scope="session")
+def every_export(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A small finished dataset with every export. Do not write into it."""
+    return exported(tmp_path_factory.mktemp("exports"))
 
 
 @pytest.fixture(scope="session")

@@ -13,18 +13,20 @@ from typing import Any
 import pyarrow as pa
 
 from prefloom.flows.dataset.validate import RECORDS
+from prefloom.schemas.exported import RECORDS as EXPORTED
 from prefloom.schemas.recipe import EXCLUDED, Recipe
 
-_EXPORT = "exports/trl/<split>"
+_FOLDERS = {"exports/fedbiscuit/clients": "client_id=<persona_id>"}  # what stands below an export's folder, where it is no split
 Schema = dict[str, Any]  # a JSON Schema, or a part of one
 
 
 def tables() -> str:
     """Every table of a dataset with its columns, as Markdown."""
     lines = ["# Tables and columns", "", "Written from the records in `schemas/` by `make docs`.", ""]
-    for name, record in RECORDS.items():
+    exported = {f"{place}/{_FOLDERS.get(place, '<split>')}": record for place, record in EXPORTED.items()}
+    for name, record in ({name: record for name, record in RECORDS.items() if name != "exports"} | exported).items():
         about = " ".join((record.__doc__ or "").split())
-        lines += [f"## `{_EXPORT if name == 'exports' else name}/`", "", about, "", "| column | type | what it is |", "|---|---|---|"]
+        lines += [f"## `{name}/`", "", about, "", "| column | type | what it is |", "|---|---|---|"]
         for field in record.arrow_schema():
             kind = _arrow(field.type) + (", or null" if field.nullable else "")
             lines.append(f"| `{field.name}` | {kind} | {_cell((field.metadata or {})[b'description'].decode())} |")
@@ -37,7 +39,9 @@ def _arrow(kind: pa.DataType) -> str:
         return f"list of {_arrow(kind.value_type)}"
     if pa.types.is_struct(kind):
         return "{" + ", ".join(field.name for field in kind) + "}"
-    return {"string": "text", "int64": "integer", "double": "float", "bool": "bool", "halffloat": "16-bit float"}[str(kind)]
+    return {"string": "text", "int64": "integer", "double": "float", "bool": "bool", "int8": "8-bit integer", "halffloat": "16-bit float"}[
+        str(kind)
+    ]
 
 
 def recipe() -> str:

@@ -8,12 +8,14 @@ The rejected rows are published first and the part last, so a part that exists (
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
 from pydantic import TypeAdapter, ValidationError
 
 from prefloom.flows.dataset import tables
@@ -122,6 +124,23 @@ class ShardJob:
         tables.write(store, part, record, data, self.footer(part) | {"prefloom.accounting": footer})
         self.note(report)
         return report
+
+    def publish(self, name: str, record: type[Record], groups: Iterable[pl.DataFrame]) -> int:
+        """Publish a file of the stage, a row group for each frame with rows, and say how many rows it has. Without any there is no file."""
+        some = (group for group in groups if group.height)
+        first, rows = next(some, None), 0
+        if first is None:
+            self.run.store.remove(name)
+            return 0
+
+        def counted() -> Iterator[pa.Table]:
+            nonlocal rows
+            for group in chain([first], some):
+                rows += group.height
+                yield tables.to_arrow(record, group)
+
+        tables.write_groups(self.run.store, name, record.arrow_schema(), counted(), self.footer(name))
+        return rows
 
     def at(self, index: int) -> "ShardJob":
         """The same job for another shard."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from prefloom.flows.dataset import progress, tables, uses
+from prefloom.flows.dataset import files, progress, tables, uses
 from prefloom.flows.dataset.run import Run
 from prefloom.flows.dataset.shards import ShardReport
 from prefloom.flows.dataset.store import Store
@@ -209,7 +209,8 @@ STAGES: tuple[Stage, ...] = (
         ("exports",),
         templates=uses.export_templates,
         parts=uses.by_persona,
-        files=("exports/*/*/*.parquet",),
+        files=("exports/*/*", "exports/*/*/*", "exports/*/*/*/*"),
+        also=uses.exported,
     ),
 )
 BY_NAME = {stage.name: stage for stage in STAGES}
@@ -264,6 +265,8 @@ def begin(run: Run, stage: Stage, stage_hash: str, discard: bool = False) -> Non
 
 def _belongs(run: Run, stage: Stage, stage_hash: str, name: str, recorded: str | None) -> bool:
     """Whether a file was made of what the stage is made of now, for the place where it lies, and is as it was when last recorded."""
+    if not name.startswith("exports/trl/") and name.startswith("exports/"):
+        return False  # of some the footer cannot tell, and none of them is gone on with: each is written anew
     footer, index = tables.metadata(run.store, name), name.removesuffix(".parquet")[-5:]
     made_for = (footer.get("prefloom.stage_hash"), footer.get("prefloom.file"))
     if made_for != (stage_hash, name) or not index.isdigit() or int(index) >= stage.parts(run.resolved.recipe):
@@ -311,4 +314,4 @@ def check_outcome(stage: Stage, done: StageEntry, limit: float) -> None:
 def _file(store: Store, name: str) -> FileEntry:
     size = store.size(name)
     assert size is not None
-    return FileEntry(path=name, rows=tables.rows(store, name), bytes=size, sha256=store.sha256(name))
+    return FileEntry(path=name, rows=files.rows(store, name), bytes=size, sha256=store.sha256(name))

@@ -8,7 +8,7 @@ Same rows, same bytes: the settings below are fixed, and rows come sorted from t
 """
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import IO
 
 import polars as pl
@@ -45,6 +45,17 @@ def to_arrow(record: type[Record], data: pl.DataFrame) -> pa.Table:
 def write(store: Store, name: str, record: type[Record], data: pl.DataFrame, metadata: dict[str, str] | None = None) -> None:
     """Publish a table with key-value metadata beside the record's schema."""
     store.publish(name, lambda file: _write(file, record, data, metadata))
+
+
+def write_groups(store: Store, name: str, schema: pa.Schema, groups: Iterable[pa.Table], metadata: dict[str, str] | None = None) -> None:
+    """Publish a table whose row groups come one after the other, of which one is in memory at a time."""
+
+    def fill(file: IO[bytes]) -> None:
+        with pq.ParquetWriter(file, schema.with_metadata(metadata or None), **_SETTINGS) as writer:
+            for group in groups:
+                writer.write_table(group.replace_schema_metadata(metadata or None), row_group_size=ROW_GROUP)
+
+    store.publish(name, fill)
 
 
 def size(record: type[Record], data: pl.DataFrame, metadata: dict[str, str] | None = None) -> int:

@@ -121,7 +121,17 @@ def refinement_templates(recipe: Recipe) -> list[str]:
 
 def export_templates(recipe: Recipe) -> list[str]:
     """What exports render."""
-    return ["export/system"] if recipe.exports.trl and recipe.exports.trl.persona else []
+    few_shot = recipe.exports.fspo and recipe.exports.fspo.few_shot
+    said = ["export/system"] if recipe.exports.trl and recipe.exports.trl.persona else []
+    return said + ([f"fewshot/{few_shot.mode}"] if few_shot else [])
+
+
+def exported(recipe: Recipe) -> list[str]:
+    """What the exports show beside preferences and texts."""
+    neural, wide = recipe.exports.neural_process, recipe.exports.personalllm
+    labels = ["labels"] if recipe.exports.fedbiscuit else []
+    vectors = ["embeddings", "comparisons"] if neural else []
+    return labels + vectors + (["scores", "standards"] if wide or (neural and neural.users != "personas") else [])
 
 
 def journaled_rewards(recipe: Recipe) -> list[str]:

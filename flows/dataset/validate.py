@@ -11,11 +11,12 @@ from collections import Counter
 import polars as pl
 import pyarrow as pa
 
+from prefloom.flows.dataset import files, manifest, shards, stages, tables
 from prefloom.flows.dataset import invariants_controls as controlled
-from prefloom.flows.dataset import manifest, shards, stages, tables
 from prefloom.flows.dataset.invariants import Check, vectors
 from prefloom.flows.dataset.invariants_agreement import drafts, readers
 from prefloom.flows.dataset.invariants_diversity import diversity
+from prefloom.flows.dataset.invariants_exports import systems
 from prefloom.flows.dataset.invariants_pilot import chosen, pilot
 from prefloom.flows.dataset.invariants_refinement import refinements, rounds
 from prefloom.flows.dataset.invariants_sources import answers_due, readers_due, sources
@@ -29,6 +30,7 @@ from prefloom.schemas.candidate import Candidate
 from prefloom.schemas.comparison import Comparison
 from prefloom.schemas.controls import Control
 from prefloom.schemas.embedding import Embedding
+from prefloom.schemas.exported import record_of
 from prefloom.schemas.ids import content_hash, content_id
 from prefloom.schemas.label import Judgement, Label, Preference, Rejected, TrlExample
 from prefloom.schemas.manifest import Manifest
@@ -67,6 +69,11 @@ RECORDS: dict[str, type[Record]] = {
 LARGE = ("judgements", "controls", "labels", "preferences", "rejected", "exports")
 PIECES = ("judgements", "controls", "adaptive", "labels", "confidence", "votes", "preferences", "exports")
 _PATH = re.compile(r"([a-z_]+/)+[a-z-]+-\d{5}\.parquet")
+_LISTED = ("*/*.parquet", "exports/*/*", "exports/*/*/*", "exports/*/*/*/*")
+_EXPORTS = re.compile(
+    r"exports/(trl|fspo|fedbiscuit|neural_process|personalllm)(/[a-z_]+)*"
+    r"(/client_id=[0-9a-f]{16})?/[a-z_]+(-\d{5})?(-of-\d{5})?\.(parquet|arrow|json|jsonl|csv)"
+)
 
 
 def validate(store: Store) -> list[Check]:
@@ -100,6 +107,7 @@ def validate(store: Store) -> list[Check]:
         sources(data, recipe),
         *([refinements(data, recipe)] if recipe.refinement else []),
         *(large[name] for name in PIECES if name in large),
+        *systems(store, recipe),
         *([diversity(data, recipe.diversity)] if recipe.diversity and sound else []),
     ]
 
@@ -109,7 +117,7 @@ def _files(store: Store, found: Manifest, recipe: Recipe) -> Check:
     missing = [stage.name for stage in stages.of(recipe) if stage.name not in found.stages]
     check.expect(not missing, f"the manifest lacks the stages {', '.join(missing)}")
     for file in found.files:
-        if file.path.split("/")[0] not in RECORDS or not _PATH.fullmatch(file.path):
+        if file.path.split("/")[0] not in RECORDS or not (_PATH.fullmatch(file.path) or _EXPORTS.fullmatch(file.path)):
             check.problems.append(f"{short(file.path)!r} is no path of a dataset")
             continue
         size = store.size(file.path)
@@ -123,7 +131,7 @@ def _files(store: Store, found: Manifest, recipe: Recipe) -> Check:
         digest = content_hash([(file.path, file.sha256) for file in entry.files])
         check.expect(digest == entry.digest, f"{name}: its digest is not that of its files")
     check.expect(found.fingerprint == fingerprint(found.recipe), "the fingerprint is not that of the recipe in the manifest")
-    extra = {name for pattern in ("*/*.parquet", "exports/*/*/*.parquet") for name in store.list(pattern)} - {f.path for f in found.files}
+    extra = {name for pattern in _LISTED for name in store.list(pattern)} - {f.path for f in found.files}
     check.expect(not extra, f"not in the manifest: {', '.join(sorted(extra)[:5])}")
     return check
 
@@ -131,13 +139,16 @@ def _files(store: Store, found: Manifest, recipe: Recipe) -> Check:
 def _schemas(store: Store, found: Manifest) -> Check:
     check = Check("schemas", "every table has the columns and types of its record, and as many rows as listed")
     for file in found.files:
-        expected = RECORDS[file.path.split("/")[0]].arrow_schema()
+        record = record_of(file.path) if file.path.startswith("exports/") else RECORDS[file.path.split("/")[0]]
         try:
-            actual, rows = tables.schema(store, file.path), tables.rows(store, file.path)
+            rows = files.rows(store, file.path)
+            actual = tables.schema(store, file.path) if record else None
         except (pa.ArrowException, OSError) as error:
             check.problems.append(f"{file.path} cannot be read: {error}")
             continue
-        check.expect(actual.equals(expected, check_metadata=False), f"{file.path} differs from {expected.names}")
+        if record and actual:
+            expected = record.arrow_schema()
+            check.expect(actual.equals(expected, check_metadata=False), f"{file.path} differs from {expected.names}")
         check.expect(rows == file.rows, f"{file.path} has {rows} rows, the manifest says {file.rows}")
     return check
 
@@ -225,7 +236,7 @@ def _accounting(store: Store, data: dict[str, pl.DataFrame], found: Manifest, re
         "standards": len(recipe.rewards or {}),
         "labels": asked,
         "preferences": height["labels"],
-        "exports": height["preferences"] if recipe.exports.trl else 0,
+        "exports": height["preferences"] if recipe.exports.wanted else 0,
     }
     if recipe.pilot:
         answers = data["candidates"].group_by("prompt_id").len()["len"].cast(pl.Int64)

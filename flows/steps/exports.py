@@ -3,38 +3,59 @@
 exports/trl/<split>/part-00000.parquet    conversational, explicit prompt, as TRL's DPOTrainer takes it:
 {"prompt": [{"role": "system", "content": "You are answering this person …"}, {"role": "user", "content": "…"}],
  "chosen": [{"role": "assistant", "content": "…"}], "rejected": [{"role": "assistant", "content": "…"}], "margin": 1.3, …}
+
+The layouts of other systems are in the modules beside this one; docs/exports.md shows how each is loaded. A shard writes its own files and
+holds one row group in memory; what is one file for the whole dataset is written by the first shard.
 """
 
 import polars as pl
 
 from prefloom.flows.dataset import tables
-from prefloom.flows.dataset.described import descriptions
 from prefloom.flows.dataset.shards import ShardJob, ShardReport
+from prefloom.flows.steps.exports_fedbiscuit import export_clients, export_federation
+from prefloom.flows.steps.exports_fspo import export_fspo
+from prefloom.flows.steps.exports_neural import export_neural
+from prefloom.flows.steps.exports_personalllm import export_wide
+from prefloom.flows.steps.exports_rows import Sources
 from prefloom.prompts import expect_inputs
-from prefloom.schemas.candidate import Candidate
 from prefloom.schemas.label import Preference, TrlExample
-from prefloom.schemas.prompt import Prompt
 from prefloom.schemas.splits import SPLITS
 
 
 def export_preferences(job: ShardJob) -> ShardReport:
-    """Write this shard's preferences as text, one file per split that has any."""
-    store, settings = job.run.store, job.run.resolved.recipe.exports.trl
-    if settings is None:
+    """Write what the recipe wants of this shard's preferences."""
+    store, recipe = job.run.store, job.run.resolved.recipe
+    wanted = recipe.exports
+    if not wanted.wanted:
         return ShardReport(0, 0, {})
     preferences = tables.read(store, job.part("preferences"), Preference)
-    answers = tables.read(store, "candidates/part-*.parquet", Candidate, ["candidate_id", "text"])
-    prompts = tables.read(store, "prompts/part-*.parquet", Prompt, ["prompt_id", "text"])
-    system = opening(descriptions(store), settings.persona)
-    examples = conversations(preferences, answers, prompts, system)
+    sources = Sources.of(store)
+    if wanted.trl:
+        export_trl(job, sources, preferences)
+    if wanted.fspo:
+        export_fspo(job, sources, preferences)
+    if wanted.fedbiscuit:
+        export_clients(job, sources, preferences)
+    if wanted.fedbiscuit and job.index == 0:
+        export_federation(job, sources)
+    if wanted.neural_process and job.index == 0:
+        export_neural(job, sources)
+    if wanted.personalllm and job.index == 0:
+        export_wide(job, sources)
+    return ShardReport(preferences.height, preferences.height, {})
+
+
+def export_trl(job: ShardJob, sources: Sources, preferences: pl.DataFrame) -> None:
+    """One file per split that has any."""
+    settings = job.run.resolved.recipe.exports.trl
+    assert settings
+    answers = sources.answers.select("candidate_id", "text")
+    prompts = sources.prompts.select("prompt_id", pl.col("prompt").alias("text"))
+    system = opening(sources.people.select("persona_id", "description"), settings.persona)
     for split in SPLITS:
-        rows = examples.filter(pl.col("split") == split)
-        name = f"exports/trl/{split}/part-{job.index:05d}.parquet"
-        if rows.height:
-            tables.write(store, name, TrlExample, rows, job.footer(name))
-        else:
-            store.remove(name)
-    return ShardReport(preferences.height, examples.height, {})
+        groups = sources.slices(preferences.filter(pl.col("split") == split))
+        examples = (conversations(rows, answers, prompts, system) for rows in groups)
+        job.publish(f"exports/trl/{split}/part-{job.index:05d}.parquet", TrlExample, examples)
 
 
 def conversations(preferences: pl.DataFrame, answers: pl.DataFrame, prompts: pl.DataFrame, system: pl.DataFrame) -> pl.DataFrame:
