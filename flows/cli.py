@@ -21,6 +21,7 @@ import typer
 
 from prefloom.flows.cli_common import AsJson, Out, Overrides, RecipeName, folder, say
 from prefloom.flows.cli_measure import ablate, audit, calibrate
+from prefloom.flows.cli_serve import serve
 from prefloom.schemas.errors import InputError
 from prefloom.schemas.texts import short, visible
 
@@ -253,8 +254,8 @@ def validate(
         raise typer.Exit(1)
 
 
-for measure in (audit, calibrate, ablate):
-    app.command()(measure)
+for command in (audit, calibrate, ablate, serve):
+    app.command()(command)
 
 
 @app.command()
