@@ -41,7 +41,7 @@ def serve(
     folder(out)
     from prefloom.flows import policies
 
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO")  # nobody looks on: what goes wrong at night has to be written down
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")  # nobody looks on: what goes wrong has to be written down
     policies.apply_environment()
     from prefloom.flows.serve import Plan, expect_server
     from prefloom.flows.serve import serve as run

@@ -80,6 +80,8 @@ def build(night: Night) -> Summary:
 def _ended(night: Night, done: Summary, what: str) -> State[None]:
     """What the page of the run says: the size, what was asked and what came from the journal."""
     asked, known = (sum(getattr(report, name) for report in done.values()) for name in ("asked", "from_journal"))
-    row = {"run": night.run.folder.name, "size": night.describe(), "asked": f"{asked:,}", "from the journal": f"{known:,}", "": what}
-    create_table_artifact(key=f"{night.run.resolved.recipe.name}-nights", table=[row], description=f"Nights of {night.recipe}")
-    return Completed(message=f"{night.describe()}: {outcome(night.run)}, asked {asked:,}, {known:,} from the journal, {what}")
+    row = {"night": night.describe(), "rows": outcome(night.run), "asked": f"{asked:,}", "from the journal": f"{known:,}", "": what}
+    create_table_artifact(key=f"{night.run.resolved.recipe.name}-nights", table=[row], description=f"A night of {night.recipe}")
+    message = f"{night.describe()}: {outcome(night.run)}, asked {asked:,}, {known:,} from the journal, {what}"
+    logger.info("%s", message)
+    return Completed(message=message)
