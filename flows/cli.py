@@ -21,6 +21,7 @@ import typer
 
 from prefloom.flows.cli_common import AsJson, Out, Overrides, RecipeName, folder, say
 from prefloom.flows.cli_measure import ablate, audit, calibrate
+from prefloom.flows.cli_publish import diff, publish
 from prefloom.flows.cli_serve import serve
 from prefloom.schemas.errors import InputError
 from prefloom.schemas.texts import short, visible
@@ -254,7 +255,7 @@ def validate(
         raise typer.Exit(1)
 
 
-for command in (audit, calibrate, ablate, serve):
+for command in (audit, calibrate, ablate, publish, diff, serve):
     app.command()(command)
 
 

@@ -27,6 +27,7 @@ from prefloom.schemas.ids import content_hash
 from prefloom.schemas.models import EndpointModel, SocietyModel
 from prefloom.schemas.people import GridPersonas, TemplatePersonas, WrittenPersonas
 from prefloom.schemas.prompt_sources import AugmentedPrompts, EntityPrompts, SpecificPrompts
+from prefloom.schemas.publishing import Publish
 from prefloom.schemas.refinement import Refinement
 from prefloom.schemas.rewards import REWARD_SERVING, Reward
 from prefloom.schemas.section import Money, Section, Share, portable
@@ -56,6 +57,7 @@ EXCLUDED: dict[str, str] = {
     "prices": "what the same calls cost",
     "rates": "what `plan` reckons with before anything is known",
     "servers": "who gives a model's answers does not change them",
+    "publish": "what is said about the dataset, not what is in it",
 }
 # Values that depend on the machine, and what the fingerprint takes in their place.
 REPLACED: dict[str, str] = {
@@ -69,7 +71,7 @@ _ABSENT = object()
 # Sections whose absence leaves the fingerprint as it was before there were any.
 OPTIONAL = ("embeddings", "diversity", "pilot", "agreement", "rewards", "refinement", "controls")
 # Keys below these are the user's own words: a model may be called `path`.
-OPAQUE = ("models", "values", "fields", "target", "traits", "tastes", "by_trait", "weights", "types", "shares")
+OPAQUE = ("models", "licences", "values", "fields", "target", "traits", "tastes", "by_trait", "weights", "types", "shares")
 
 
 class Splits(Section):
@@ -185,6 +187,9 @@ class Recipe(Section):
     rates: dict[str, Rate] = Field(default={}, description="Model -> what `plan` reckons with")
     servers: dict[str, Server] = Field(default={}, description="Model -> where it is served; for those of engine endpoint")
     run: Run = Run()
+    publish: Publish = Field(
+        default=Publish(), exclude_if=lambda said: said == Publish(), description="Licences, and what the page on the Hub says"
+    )
 
     @model_validator(mode="after")
     def _models_exist(self) -> Self:
