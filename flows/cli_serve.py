@@ -42,6 +42,7 @@ def serve(
     from prefloom.flows import policies
 
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")  # nobody looks on: what goes wrong has to be written down
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     policies.apply_environment()
     from prefloom.flows.serve import Plan, expect_server
     from prefloom.flows.serve import serve as run
@@ -51,11 +52,12 @@ def serve(
     url = expect_server()
     named = [f"nightly/{plan.name}", *([f"train/{plan.name}"] if words else [])]
     when = f"every {every:g} s" if every else f"{cron} ({timezone})"
-    delete = "\n".join(f"  prefect deployment delete {name}" for name in named)
     say(
         as_json,
         {"deployments": named, "server": url, "schedule": when},
-        f"serving {' and '.join(named)} on {url}: {when}\nnow: prefect deployment run {named[0]}\nCtrl-C stops and pauses the schedule",
+        f"serving {' and '.join(named)} on {url}: {when}\nat once: prefect deployment run {named[0]}\nCtrl-C stops and pauses the schedule",
     )
     run(plan)
-    say(as_json, {"stopped": named}, f"stopped; the deployments stay on the server, paused. To remove them:\n{delete}")
+    removal = [f"prefect deployment delete {name}" for name in named] + [f"prefect automation delete '{plan.automation}'"] * bool(words)
+    lines = "".join(f"\n  {line}" for line in removal)
+    say(as_json, {"stopped": named, "removal": removal}, f"stopped; what it made stays on the server, paused. To remove it:{lines}")

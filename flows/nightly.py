@@ -21,7 +21,7 @@ from prefect.states import Completed
 
 from prefloom.flows import policies
 from prefloom.flows.build import Summary, build_dataset, outcome
-from prefloom.flows.publish import publish_dataset
+from prefloom.flows.publish import Release, publish_dataset
 from prefloom.flows.steps.growth import Growth, Night, latest
 
 logger = logging.getLogger("prefloom")
@@ -58,7 +58,7 @@ def nightly(
     night: Night | None = latest(recipe, Path(out), overrides, Growth.parse(grow, at_most) if grow else None)
     assert night
     if night.is_finished():
-        if repo_id and publish_dataset(str(night.run.folder), repo_id, public, revision=revision).changed:
+        if repo_id and _publish(night, repo_id, public, revision):
             return _ended(night, {}, f"published what was built before at {repo_id}")
         night = night.grown()
     if night is None:
@@ -66,7 +66,7 @@ def nightly(
     logger.info("tonight: %s", night.describe())
     done = build(night)
     if repo_id:
-        publish_dataset(str(night.run.folder), repo_id, public, revision=revision)
+        _publish(night, repo_id, public, revision)
     return _ended(night, done, f"published at {repo_id}" if repo_id else "not published")
 
 
@@ -75,6 +75,11 @@ def build(night: Night) -> Summary:
     runner = policies.task_runner(night.run.resolved.recipe.run.workers)
     flow_of_it = build_dataset.with_options(task_runner=runner, flow_run_name=night.run.folder.name)
     return cast(Summary, flow_of_it(night.recipe, str(night.out), night.overrides))
+
+
+def _publish(night: Night, repo_id: str, public: bool, revision: str) -> bool:
+    """Whether there was anything to publish."""
+    return cast(Release, publish_dataset(str(night.run.folder), repo_id, public, None, revision))["changed"]
 
 
 def _ended(night: Night, done: Summary, what: str) -> State[None]:

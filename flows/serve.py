@@ -18,6 +18,9 @@ from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 import httpx
+from huggingface_hub import get_token
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from prefect import get_client
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.deployments.runner import RunnerDeployment
@@ -27,13 +30,15 @@ from prefect.schedules import Cron, Interval
 from prefect.settings import get_current_settings
 from prefect.types.entrypoint import EntrypointType
 
+from prefloom.flows.dataset.licences import settle
 from prefloom.flows.dataset.resolve import resolve
 from prefloom.flows.nightly import nightly
+from prefloom.flows.publish import EVENT
 from prefloom.flows.steps.growth import Growth
 from prefloom.flows.train import train
 from prefloom.schemas.errors import InputError, reason
+from prefloom.schemas.recipe import Resolved
 
-EVENT = "prefloom.dataset.published"
 FROM_EVENT = {name: f"{{{{ event.payload.{name} }}}}" for name in ("repo_id", "revision", "dataset")}
 _WAYS = "`prefect server start` in another terminal, then `export PREFECT_API_URL=http://127.0.0.1:4200/api`"
 
@@ -56,18 +61,38 @@ class Plan:
 
     def checked(self) -> "Plan":
         """InputError for what would go wrong in every night: better now than at three in the morning."""
-        recipe = resolve(self.recipe, self.overrides).recipe
+        resolved = resolve(self.recipe, self.overrides)
         if self.grow:
-            Growth.parse(self.grow, self.at_most).value(recipe)
+            Growth.parse(self.grow, self.at_most).value(resolved.recipe)
+        elif self.at_most:
+            raise InputError("--at-most", found="no --grow", expected="what grows until then")
+        if self.repo_id:
+            self._expect_publishable(resolved, self.repo_id)
         if self.train and not self.repo_id:
             raise InputError("--train", found="no --repo-id", expected="a repository that is trained on")
         self.schedule()
         return self
 
+    def _expect_publishable(self, resolved: Resolved, repo_id: str) -> None:
+        try:
+            validate_repo_id(repo_id)
+        except HFValidationError as error:
+            raise InputError("--repo-id", found=reason(error), expected="owner/name") from None
+        if not get_token():
+            raise InputError("HF_TOKEN", found="no token for the Hub", expected="one that may write, or `hf auth login`")
+        terms = settle(resolved)
+        if against := terms.forbidden or (terms.objections if self.public else []):
+            raise InputError(self.recipe, "licences", found="; ".join(against), expected="sources that may be published")
+
     @property
     def name(self) -> str:
         """Of its deployments: that of the recipe."""
         return resolve(self.recipe, self.overrides).recipe.name
+
+    @property
+    def automation(self) -> str:
+        """Name of what starts a training, which outlives its deployment."""
+        return f"train on {self.repo_id} when it is published"
 
     def schedule(self) -> Any:
         """For Prefect. InputError for a cron line or a time zone that is none."""
@@ -107,7 +132,7 @@ class Plan:
         yield cast(RunnerDeployment, nights)
         if self.train:
             trigger = DeploymentEventTrigger(
-                name=f"train on {self.repo_id} when it is published",
+                name=self.automation,
                 expect={EVENT},
                 match={"prefect.resource.id": f"prefloom.dataset.{self.repo_id}"},
                 parameters=FROM_EVENT,
