@@ -22,6 +22,7 @@ import typer
 from prefloom.flows.cli_common import AsJson, Out, Overrides, RecipeName, folder, say
 from prefloom.flows.cli_measure import ablate, audit, calibrate
 from prefloom.flows.cli_publish import diff, publish
+from prefloom.flows.cli_serve import serve
 from prefloom.schemas.errors import InputError
 from prefloom.schemas.texts import short, visible
 
@@ -258,7 +259,7 @@ def validate(
         raise typer.Exit(1)
 
 
-for command in (audit, calibrate, ablate, publish, diff):
+for command in (audit, calibrate, ablate, publish, diff, serve):
     app.command()(command)
 
 

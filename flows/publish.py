@@ -79,6 +79,13 @@ def publish_dataset(run: str, repo_id: str, public: bool = False, tag: str | Non
     """Put the dataset in the run folder `run` on the branch `revision` of `repo_id`, and name the commit `tag`.
 
     InputError where it may not be published, and where the Hub refuses. Emits EVENT once a new version stands.
+
+    Args:
+        run: A run folder, such as data/runs/demo-b10794099e1f.
+        repo_id: Dataset repository on the Hugging Face Hub, such as me/demo.
+        public: Let everybody see the repository; only what a licence allows.
+        tag: Name of this version, such as v1.0.0.
+        revision: Branch that is published to.
     """
     ready = prepare(run, public)
     place = hub.Place(repo_id, public)
