@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 
 import polars as pl
 from pydantic import TypeAdapter, ValidationError
@@ -65,7 +64,7 @@ class ShardJob:
     @cached_property
     def run(self) -> Run:
         """The run this shard belongs to."""
-        return Run(Path(self.folder))
+        return Run(self.folder)
 
     def part(self, stage: str | None = None) -> str:
         """Name of this shard's part, or of the part with the same index of an earlier stage."""
