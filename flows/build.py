@@ -29,8 +29,7 @@ from prefloom.flows.dataset.run import Run
 from prefloom.flows.dataset.shards import ShardJob, ShardReport, merge, with_calls_ahead
 from prefloom.flows.dataset.uses import refiner
 from prefloom.flows.display import describe, tabulate
-from prefloom.flows.engines import close_engines, count_prefill, introduce, keep_truth
-from prefloom.flows.engines.asking import STOPPING
+from prefloom.flows.engines import asking, close_engines, count_prefill, introduce, keep_truth
 from prefloom.flows.report.page import NAME, write_report
 from prefloom.flows.steps import freshness
 from prefloom.flows.steps.candidates import generate_candidates, import_candidates
@@ -65,18 +64,18 @@ def build_dataset(recipe: str, out: str = "data", overrides: Sequence[str] = (),
     Gives what was done: stage -> report; a stage that was up to date is not in it.
     """
     run = Run.create(out, resolve(recipe, overrides))
-    with run_lock(run.url, lost=STOPPING.set) as still_ours:
+    with run_lock(run.url, lost=asking.STOPPING.set) as still_ours:
         run.store.sweep()
         run.store_recipe()
         for stage in stages.of(run.resolved.recipe):
             progress.clear(run.store, stage.name)  # of a build that was killed
         executions.begin(run, _command(recipe, out, overrides, retry_failed))
         build = Build(run, retry_failed, still_ours)
-        STOPPING.clear()
+        asking.STOPPING.clear()
         try:
             _stages(build)
         except BaseException as error:
-            STOPPING.set()  # shards in other threads end with the calls that are in flight
+            asking.STOPPING.set()  # shards in other threads end with the calls that are in flight
             with suppress(OSError):  # what went wrong is the news, not that the log has no room for it
                 executions.end(run, "interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
             raise

@@ -65,21 +65,21 @@ def task_runner(run: Run) -> Any:
     except ImportError:
         raise InputError("recipe", "run.runner", found="ray, which is not installed", expected="pip install 'prefloom[ray]'") from None
     address = os.environ.get("RAY_ADDRESS")
-    from prefect.settings import get_current_settings
-
-    far = address and (urlsplit(f"//{address.rpartition('//')[2]}").hostname or "auto") not in ("auto", "local", "localhost", "127.0.0.1")
-    if far and (urlsplit(get_current_settings().api.url or "").hostname or "127.0.0.1") in ("localhost", "127.0.0.1"):
-        expected = "a Prefect server that all machines of the Ray cluster reach"
-        raise InputError("PREFECT_API_URL", found="nothing, or this machine's own", expected=expected)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
     return RayTaskRunner(address=address, init_kwargs=quiet if address else quiet | {"include_dashboard": False})
 
 
 def placement(run: Run) -> AbstractContextManager[Any]:
-    """How shards are submitted inside it."""
+    """How shards are submitted inside it. InputError if machines of the Ray cluster cannot reach Prefect's server."""
     if not is_remote(run):
         return nullcontext()
+    import ray
+    from prefect.settings import get_current_settings
     from prefect_ray.context import remote_options
 
+    machines = {node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
+    if len(machines) > 1 and urlsplit(get_current_settings().api.url or "").hostname in ("localhost", "127.0.0.1"):
+        expected = f"a Prefect server that all {len(machines)} machines of the Ray cluster reach"
+        raise InputError("PREFECT_API_URL", found="this machine's own", expected=expected)
     options: AbstractContextManager[Any] = remote_options(num_cpus=1, max_retries=LOST_WORKERS, scheduling_strategy="SPREAD")
     return options
