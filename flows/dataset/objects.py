@@ -35,14 +35,14 @@ def connect(url: str) -> tuple[Any, str]:
         raise InputError(url.partition("@")[2] or url, found=found, expected="s3://bucket/prefix, and keys in AWS_*")
     try:
         # Listings are not remembered: others write here too.
-        fs, root = fsspec.core.url_to_fs(url.rstrip("/"), use_listings_cache=False)
+        fs, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
     except ImportError as error:
         raise InputError(url, found=str(error), expected="pip install 'prefloom[s3]'") from None
     except ValueError as error:
         raise InputError(url, found=str(error), expected="s3://bucket/prefix, or a folder") from None
     if not root.strip("/"):
         raise InputError(url, found="no bucket", expected="s3://bucket/prefix")
-    return fs, root
+    return fs, root.rstrip("/")
 
 
 @contextmanager
@@ -53,7 +53,8 @@ def asked(url: str) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:
-        kind, said = _kind(error), " ".join(str(error).split()) or type(error).__name__
+        kind, said = _kind(error), " ".join(str(error).split())
+        said = {"NoSuchBucket": "no such bucket", "NoCredentialsError": "no credentials"}.get(kind, said or kind)
         if kind in _TAKEN or isinstance(error, FileExistsError):
             raise FileExistsError(url) from None
         if isinstance(error, FileNotFoundError) and kind != "NoSuchBucket":
