@@ -29,8 +29,7 @@ from prefloom.flows.dataset.run import Run
 from prefloom.flows.dataset.shards import ShardJob, ShardReport, in_rounds, merge, with_calls_ahead
 from prefloom.flows.dataset.uses import refiner
 from prefloom.flows.display import describe, tabulate
-from prefloom.flows.engines import close_engines, count_prefill, introduce, keep_truth
-from prefloom.flows.engines.asking import STOPPING
+from prefloom.flows.engines import asking, close_engines, count_prefill, introduce, keep_truth
 from prefloom.flows.report.page import NAME, write_report
 from prefloom.flows.steps import freshness
 from prefloom.flows.steps.candidates import generate_candidates, import_candidates
@@ -65,19 +64,19 @@ def build_dataset(recipe: str, out: str = "data", overrides: Sequence[str] = (),
 
     Gives what was done: stage -> report; a stage that was up to date is not in it.
     """
-    run = Run.create(Path(out), resolve(recipe, overrides))
-    with run_lock(run.folder):
+    run = Run.create(out, resolve(recipe, overrides))
+    with run_lock(run.url, lost=asking.STOPPING.set) as still_ours:
         run.store.sweep()
         run.store_recipe()
         for stage in stages.of(run.resolved.recipe):
             progress.clear(run.store, stage.name)  # of a build that was killed
         executions.begin(run, _command(recipe, out, overrides, retry_failed))
-        build = Build(run, retry_failed)
-        STOPPING.clear()
+        build = Build(run, retry_failed, still_ours)
+        asking.STOPPING.clear()
         try:
             _stages(build)
         except BaseException as error:
-            STOPPING.set()  # shards in other threads end with the calls that are in flight
+            asking.STOPPING.set()  # shards in other threads end with the calls that are in flight
             with suppress(OSError):  # what went wrong is the news, not that the log has no room for it
                 executions.end(run, "interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
             raise
@@ -86,7 +85,7 @@ def build_dataset(recipe: str, out: str = "data", overrides: Sequence[str] = (),
         executions.end(run, "built")
         if run.resolved.recipe.run.report:
             link_report(run)
-    return Completed(message=f"{outcome(run)} in {run.folder}", data=build.done)
+    return Completed(message=f"{outcome(run)} in {run.url}", data=build.done)
 
 
 def _command(recipe: str, out: str, overrides: Sequence[str], retry_failed: bool) -> str:
@@ -146,6 +145,7 @@ class Build:
 
     run: Run
     retry_failed: bool
+    still_ours: Callable[[], None]  # InputError once another build has the run
 
     def __post_init__(self) -> None:
         self.uses = freshness.materials(self.run)
@@ -184,7 +184,7 @@ class Build:
         executions.note_stage(self.run, name, self.done[name], self.prefill)
         prices = recipe.prices
         logger.info("%-12s %s", name, describe(report, stage.unit, prices))
-        create_table_artifact(key=f"{recipe.name}-{name}", table=tabulate(report, prices), description=f"{name} of {self.run.folder}")
+        create_table_artifact(key=f"{recipe.name}-{name}", table=tabulate(report, prices), description=f"{name} of {self.run.url}")
         stages.check_outcome(stage, finished, limit)
 
     def _shards(
@@ -194,11 +194,23 @@ class Build:
         self._seal(stage)
         counted = count_prefill(self.run, [only] if only else stage.models(self.run.resolved.recipe))
         parts = 1 if whole else stage.parts(self.run.resolved.recipe)
-        jobs = [ShardJob(str(self.run.folder), stage.name, index, stage_hash, retry, only) for index in range(parts)]
+        jobs = [
+            ShardJob(
+                self.run.address if policies.is_remote(self.run.resolved.recipe.run) else self.run.url,
+                stage.name,
+                index,
+                stage_hash,
+                retry,
+                only,
+            )
+            for index in range(parts)
+        ]
         of = f" of {only}" if only else ""
         run_shard = task(name=stage.name + of, task_run_name=stage.name + of + " {job.index:05d}", **policies.task_options())(run_step)
-        futures = [run_shard.submit(step, job) for job in jobs]
+        with policies.placement(self.run.resolved.recipe.run):
+            futures = [run_shard.submit(step, job) for job in jobs]
         wait(futures)
+        self.still_ours()
         report = merge([future.result() for future in futures])
         self._seal(stage)
         self.prefill |= counted()
@@ -241,6 +253,7 @@ class Build:
         wanted = freshness.composed(self.run, self.uses)
         assert wanted is not None, "every stage has run"
         if not manifest.stands(self.run, wanted):
+            self.still_ours()
             self.run.store.remove(stages.MANIFEST)
             self.run.store.create(stages.MANIFEST, wanted)
 
@@ -255,10 +268,12 @@ def run_step(step: Step, job: ShardJob) -> Any:
 @task(name="report", task_run_name="report", **policies.task_options())
 def link_report(run: Run) -> State[None]:
     """Write the report and let Prefect point at it."""
-    path = run.folder.absolute() / NAME
+    path = f"{run.address}/{NAME}"
     size = write_report(run.store)
     key = f"{run.resolved.recipe.name}-report"
-    create_link_artifact(key=key, link=path.as_uri(), link_text=NAME, description=f"{outcome(run)}: `{path}`")
+    create_link_artifact(
+        key=key, link=Path(path).as_uri() if run.store.local else path, link_text=NAME, description=f"{outcome(run)}: `{path}`"
+    )
     return Completed(message=f"{path}, {size / 1e6:.1f} MB")
 
 

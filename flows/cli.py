@@ -14,12 +14,11 @@ import signal
 import sys
 import time
 import traceback
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
 import typer
 
-from prefloom.flows.cli_common import AsJson, Out, Overrides, RecipeName, folder, say
+from prefloom.flows.cli_common import AsJson, Dataset, Out, Overrides, RecipeName, say
 from prefloom.flows.cli_measure import ablate, audit, calibrate
 from prefloom.flows.cli_publish import diff, publish
 from prefloom.flows.cli_serve import serve
@@ -85,7 +84,7 @@ def plan(
     from prefloom.flows.steps.forecast_text import text
     from prefloom.flows.steps.freshness import materials
 
-    run = Run.create(folder(out), resolve(recipe, set_ or ()))
+    run = Run.create(out, resolve(recipe, set_ or ()))
     found = report(forecast(run, materials(run)), run.resolved.recipe)
     say(as_json, found, text(found, min(100, max(40, shutil.get_terminal_size((100, 24)).columns))))
 
@@ -115,23 +114,23 @@ def build(
     from prefloom.flows.dataset.run import Run
     from prefloom.flows.steps import freshness
 
-    run = Run.create(folder(out), resolve(recipe, set_ or ()))
+    run = Run.create(out, resolve(recipe, set_ or ()))
     uses = freshness.materials(run)
     if freshness.is_finished(run, uses) and not (retry_failed and freshness.has_failures(run)):
         freshness.check_outcomes(run)
         if not run.recipe_is_stored():  # other prices, for the report
-            with run_lock(run.folder):
+            with run_lock(run.url):
                 run.store_recipe()
-        say(as_json, {"dataset": str(run.folder), "status": "already built"}, f"{run.folder} is already built; nothing to do")
+        say(as_json, {"dataset": run.url, "status": "already built"}, f"{run.url} is already built; nothing to do")
         return
     freshness.probe_inputs(run.resolved)
-    with run_lock(run.folder):
+    with run_lock(run.url):
         pass  # refuse at once; the flow takes the lock for good
     from prefloom.flows.display import Display, shown
 
     try:
         with shown(Display(run), silent=as_json) as display:
-            display.say(f"{run.folder}: starting Prefect (the first time ever takes about ten seconds)")
+            display.say(f"{run.url}: starting Prefect (the first time ever takes about ten seconds)")
             done = _execute(run, recipe, out, set_ or [], retry_failed)
     except RuntimeError as error:
         if not str(error).startswith("Failed to reach API"):
@@ -141,17 +140,17 @@ def build(
         sys.stderr.write("prefloom: interrupted; the same command goes on from here\n")
         raise typer.Exit(130) from None
     except BaseException as error:
-        error.add_note(_RESUME.format(run.folder))  # shown if it is a fault of ours
+        error.add_note(_RESUME.format(run.url))  # shown if it is a fault of ours
         raise
     seconds, work = time.monotonic() - started, sum(report["ended"] - report["started"] for report in done.values())
-    value = {"dataset": str(run.folder), "status": "built", "seconds": round(seconds, 1), "work_seconds": round(work, 1), "stages": done}
+    value = {"dataset": run.url, "status": "built", "seconds": round(seconds, 1), "work_seconds": round(work, 1), "stages": done}
     rows = {name: entry.kept for name in ("labels", "preferences") if (entry := stages.entry(run.store, name))}
     if len(rows) < 2:  # the flow resolves again, and has built what it found then
         raise InputError(recipe, found="an input file that changed as the build began", expected="files that do not change; build again")
-    text = f"built {run.folder}: {rows['labels']:,} labels, {rows['preferences']:,} preferences, in {seconds:.1f} s"
+    text = f"built {run.url}: {rows['labels']:,} labels, {rows['preferences']:,} preferences, in {seconds:.1f} s"
     text += f", {seconds - work:.1f} s of them outside the stages: Prefect, servers that start, hashing, the report"
-    if (run.folder / "report.html").exists():
-        text += f"\nlook at {run.folder / 'report.html'}"
+    if run.store.exists("report.html"):
+        text += f"\nlook at {run.url}/report.html"
     if run.resolved.recipe.target:
         groups = outcomes.outcomes(run.store, run.resolved.recipe)
         value["targets"] = {name: group.row() for name, group in groups.items()}
@@ -176,15 +175,15 @@ def _execute(run: "Run", recipe: str, out: str, overrides: list[str], retry_fail
     with local_server():
         from prefloom.flows.build import build_dataset
 
-        runner = policies.task_runner(run.resolved.recipe.run.workers)
-        flow = build_dataset.with_options(task_runner=runner, flow_run_name=run.folder.name)
+        runner = policies.task_runner(run.resolved.recipe.run)
+        flow = build_dataset.with_options(task_runner=runner, flow_run_name=run.name)
         gc.freeze()  # what is loaded now stays: to search it for garbage again and again takes an eighth of a simulated judgement
         done = cast("dict[str, ShardReport]", flow(recipe, out, overrides, retry_failed))
         return {name: asdict(report) for name, report in done.items()}
 
 
 @app.command()
-def watch(dataset: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
+def watch(dataset: Dataset) -> None:
     """Watch a build that something else runs.
 
     A schedule, another terminal, another machine on the same file system: everything is read from the run folder. Ctrl-C ends the
@@ -200,7 +199,7 @@ def watch(dataset: Annotated[Path, typer.Argument(help="A run folder.")]) -> Non
 
 @app.command()
 def report(
-    dataset: Annotated[Path, typer.Argument(help="A run folder.")],
+    dataset: Dataset,
     as_json: AsJson = False,
 ) -> None:
     """Write report.html, the dataset on one page.
@@ -212,14 +211,14 @@ def report(
     from prefloom.flows.dataset.store import Store
     from prefloom.flows.report.page import NAME, write_report
 
-    size = write_report(Store(str(dataset)))
-    path = dataset / NAME
-    say(as_json, {"report": str(path), "bytes": size}, f"wrote {path} ({size / 1e6:.1f} MB); open it in a browser")
+    size = write_report(Store(dataset))
+    path = f"{dataset.rstrip('/')}/{NAME}"
+    say(as_json, {"report": path, "bytes": size}, f"wrote {path} ({size / 1e6:.1f} MB); open it in a browser")
 
 
 @app.command()
 def show(
-    dataset: Annotated[Path, typer.Argument(help="A run folder.")],
+    dataset: Dataset,
     rows: Annotated[int, typer.Option("--rows", "-n", min=1, help="How many preferences.")] = 3,
     as_json: AsJson = False,
 ) -> None:
@@ -230,14 +229,14 @@ def show(
     from prefloom.flows.dataset.show import overview, sample, text
     from prefloom.flows.dataset.store import Store
 
-    store = Store(str(dataset))
+    store = Store(dataset)
     report = overview(store) | {"preferences": sample(store, rows)}
     say(as_json, report, text(report))
 
 
 @app.command()
 def validate(
-    dataset: Annotated[Path, typer.Argument(help="A run folder.")],
+    dataset: Dataset,
     as_json: AsJson = False,
 ) -> None:
     """Check that a dataset is what it says.
@@ -248,12 +247,12 @@ def validate(
     from prefloom.flows.dataset.store import Store
     from prefloom.flows.dataset.validate import validate as check
 
-    results = check(Store(str(dataset)))
+    results = check(Store(dataset))
     failed = [result for result in results if result.problems]
     lines = [f"{'FAIL' if r.problems else 'ok':<5}{r.name}: {short('; '.join(r.problems), 2000) or r.detail}" for r in results]
     skipped = "" if len(results) > 2 else "; the files must be whole before the other checks mean anything"
     verdict = f"{dataset} is NOT valid: failed {', '.join(r.name for r in failed)}{skipped}" if failed else f"{dataset} is valid"
-    report = {"dataset": str(dataset), "valid": not failed, "checks": [vars(result) for result in results]}
+    report = {"dataset": dataset, "valid": not failed, "checks": [vars(result) for result in results]}
     say(as_json, report, "\n".join([*lines, verdict]))
     if failed:
         raise typer.Exit(1)

@@ -12,18 +12,23 @@ from typing import Annotated, Any
 
 import typer
 
+from prefloom.flows.dataset.store import is_remote
 from prefloom.schemas.errors import InputError
 from prefloom.schemas.texts import visible
 
 RecipeName = Annotated[str, typer.Argument(help="A recipe file, or the name of a recipe that ships with prefloom (demo).")]
-Out = Annotated[str, typer.Option(help="Folder that holds runs/ and journal/, from where you are.")]
+Dataset = Annotated[
+    str,
+    typer.Argument(help="A run folder, or its s3:// URL.", callback=lambda name: name.rstrip("/") if is_remote(name) else str(Path(name))),
+]
+Out = Annotated[str, typer.Option(help="Folder that holds runs/ and journal/, or s3://bucket/prefix.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a value, e.g. personas.0.count=250.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 
 def folder(out: str) -> Path:
-    """The folder that holds runs/ and journal/. InputError for a URL."""
-    if "://" in out:
+    """A folder of this machine. InputError for a URL."""
+    if is_remote(out):
         raise InputError("--out", found=out, expected="a local folder")
     return Path(out)
 

@@ -9,11 +9,11 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from prefloom.flows.cli_common import AsJson, Out, Overrides, RecipeName, folder, say
+from prefloom.flows.cli_common import AsJson, Dataset, Out, Overrides, RecipeName, folder, say
 
 
 def audit(
-    dataset: Annotated[Path, typer.Argument(help="A run folder.")],
+    dataset: Dataset,
     gold: Annotated[Path | None, typer.Option("--gold", metavar="FILE", help="Choices of people: .jsonl, .csv or .parquet.")] = None,
     write_gold: Annotated[Path | None, typer.Option("--write-gold", metavar="FILE", help="Write planted choices, for calibrate.")] = None,
     most: Annotated[int, typer.Option("--most", min=1, help="How many choices are written.")] = 500,
@@ -82,7 +82,7 @@ def ablate(
 
 
 def calibrate(
-    dataset: Annotated[Path, typer.Argument(help="A run folder.")],
+    dataset: Dataset,
     gold: Annotated[Path, typer.Option("--gold", metavar="FILE", help="Choices of people, as for audit.")],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where the map goes.")] = Path("calibration.json"),
     most: Annotated[int, typer.Option("--most", min=1, help="Labels that are used at most.")] = 500,

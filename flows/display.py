@@ -99,6 +99,7 @@ class Display:
         self._since = time.monotonic()
         self._seen: deque[tuple[float, str, int]] = deque()
         self._status, self._under_way = "", False
+        self.pace = 4.0 if run.store.local else 0.2  # looks a second: each takes some requests where the store is not on this machine
 
     def say(self, status: str) -> None:
         """What is going on before the first stage: above the table, or as a line of its own."""
@@ -107,7 +108,7 @@ class Display:
 
     def ended(self) -> str:
         """How the last execution of this run ended, or nothing while a living process works on it."""
-        if is_held(self._run.folder):
+        if is_held(self._run.url):
             return ""
         log = executions.read(self._run.store)
         if not log:
@@ -165,7 +166,7 @@ class Display:
             bar = ProgressBar(total=1.0, completed=row.share, width=16) if width >= 100 else ""
             grid.add_row(Text(row.name, style), bar, share, *(figures.get(name, "") for name in names))
         self._under_way = self._under_way or any(row.state == "running" and row.expected for row in rows)
-        head = str(self._run.folder) if self._under_way or not self._status else self._status
+        head = self._run.url if self._under_way or not self._status else self._status
         if STOPPING.is_set():
             head += ": interrupted, waiting for the calls in flight"
         elif self._under_way and all(row.state == "done" for row in rows) and not self.ended():
@@ -176,7 +177,7 @@ class Display:
         """How far the run is and how its last execution ended, in one line."""
         rows = [row for row in snapshot(self._run) if row.state != "waiting" and row.done]
         last = f": {rows[-1].kept:,} {rows[-1].unit}s kept in {rows[-1].name}" if rows else ""
-        return f"{self._run.folder}{last}; last build: {self.ended()}"
+        return f"{self._run.url}{last}; last build: {self.ended()}"
 
     def line(self) -> str:
         """The running stage in one line, or nothing while none is."""
@@ -215,7 +216,7 @@ def shown(display: Display, silent: bool) -> Iterator[Display]:
 @contextmanager
 def _live(display: Display) -> Iterator[None]:
     console = Console(stderr=True, highlight=False)
-    with Live(get_renderable=lambda: display.table(console.width), console=console, refresh_per_second=4):
+    with Live(get_renderable=lambda: display.table(console.width), console=console, refresh_per_second=display.pace):
         yield
 
 
@@ -242,7 +243,7 @@ def follow(display: Display) -> None:
     if not display.ended():
         with shown(display, silent=False):
             while not display.ended():
-                time.sleep(0.5)
+                time.sleep(max(0.5, 1 / display.pace))
     sys.stderr.write(f"{visible(display.summary())}\n")
 
 

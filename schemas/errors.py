@@ -12,7 +12,8 @@ import errno
 import os
 from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import Self
+from functools import partial
+from typing import Any, Self
 
 from prefloom.schemas.texts import short
 
@@ -49,6 +50,9 @@ class InputError(Exception):
         place = f"{short(where, 1000)}: {short(field)}" if field else short(where, 1000)
         wish = f"; {expected}" if expected.startswith("did you mean") else f"; expected {expected}" if expected else ""
         super().__init__(f"{place}: found {short(found)}{short(wish, 1000)}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(type(self), self.where, self.field, found=self.found, expected=self.expected), ()  # it crosses processes
 
     @classmethod
     def of(cls, error: OSError, where: str = "") -> Self | None:

@@ -12,7 +12,7 @@
 """
 
 import re
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -145,7 +145,12 @@ class Rate(Section):
 class Run(Section):
     """How the machine is used."""
 
-    workers: int = Field(default=4, ge=1, le=256, description="Shards worked on at a time")
+    workers: int = Field(default=4, ge=1, le=256, description="Shards worked on at a time; with ray the cluster's CPUs decide")
+    runner: Literal["threads", "ray"] = Field(
+        default="threads",
+        exclude_if=lambda runner: runner == "threads",
+        description="Where shards are worked on: threads of this process, or a Ray cluster (RAY_ADDRESS, else one on this machine)",
+    )
     report: bool = Field(default=True, description="Write report.html when the dataset is finished")
 
 
@@ -200,6 +205,15 @@ class Recipe(Section):
         unpriced = [name for name in asked if isinstance(self.models[name], EndpointModel) and name not in self.prices]
         if self.limits.spend is not None and unpriced:
             raise ValueError(f"limits.spend needs to know what every model costs, and there is no prices.{unpriced[0]}")
+        return self
+
+    @model_validator(mode="after")
+    def _servers_are_reached_from_everywhere(self) -> Self:
+        ours = [name for name, server in self.servers.items() if server.vllm]
+        if self.run.runner == "ray" and ours:
+            raise ValueError(
+                f"run.runner ray asks from many machines, and servers.{ours[0]}.vllm is started on one; give urls of servers that run"
+            )
         return self
 
     @model_validator(mode="after")

@@ -13,6 +13,7 @@ from prefloom.flows import policies
 from prefloom.flows.dataset.run import Run
 from prefloom.flows.dataset.store import Store
 from tests.breaking import Place
+from tests.buckets import object_store
 from tests.exporting import exported
 from tests.stand_in import StandIn, stand_in
 
@@ -64,6 +65,13 @@ def copy(small: Path, tmp_path: Path) -> Path:
 def store(tmp_path: Path) -> Store:
     """An empty store on disk."""
     return Store(str(tmp_path / "store"))
+
+
+@pytest.fixture(scope="session")
+def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """s3://… on an S3 server for the whole session: moto's, in a process of its own, or the one that PREFLOOM_TEST_S3 names."""
+    with object_store(os.environ.get("PREFLOOM_TEST_S3"), tmp_path_factory.mktemp("s3")) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

@@ -162,7 +162,6 @@ def _placed(store: Store) -> dict[str, similarity.Placed]:
         candidates=tables.read(store, "candidates/part-*.parquet", Candidate, ["candidate_id", "prompt_id", "model", "view"]),
         judgements=nothing,
         labels=nothing,
-        preferences=nothing,
         appended=nothing,
     )
     return similarity.load(store, slim)

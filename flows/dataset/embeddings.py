@@ -7,12 +7,14 @@
     vectors.fill(texts, embedder.stream)                         ->  Filled((n, dim) float16, embedded=812, held=3188)
     of_run(store, "prompts")                                     ->  (ids, (n, dim) float16) from the folder of a run
 
-The key is a hash of the text alone. One process at a time works in a model's folder (a lock that dies with its holder), so of two that want
-the same text one embeds it and the other reads it. Where a key stands in two files, the older file counts: a vector never changes.
+The key is a hash of the text alone. On a file system one process at a time works in a model's folder (a lock that dies with its
+holder), so of two that want the same text one embeds it and the other reads it; on an object store both may embed it. Where a key stands
+in two files, the older file counts: a vector never changes.
 """
 
 import fcntl
 import hashlib
+import io
 import itertools
 import os
 import time
@@ -56,10 +58,9 @@ def text_key(text: str) -> bytes:
 class Vectors:
     """All vectors of one model under `root` (`data/embeddings`)."""
 
-    def __init__(self, root: Path, identity: str) -> None:
+    def __init__(self, root: Path | str, identity: str) -> None:
         self.identity = identity
-        self.folder = root / folder_of(identity)
-        self.store = Store(str(self.folder))
+        self.store = Store(f"{root}/{folder_of(identity)}")
 
     def read(self, texts: Sequence[str]) -> Half:
         """(n, dim) vectors of the texts; InputError if one of them was never embedded."""
@@ -69,13 +70,13 @@ class Vectors:
         """The same for hashes of texts."""
         found = self.held(keys)
         if missing := len(set(keys) - found.keys()):
-            raise InputError(str(self.folder), found=f"no vectors of {missing} of {len(set(keys))} texts", expected="texts embedded before")
+            raise InputError(self.store.url, found=f"no vectors of {missing} of {len(set(keys))} texts", expected="texts embedded before")
         return _stack([found[key] for key in keys])
 
     def held(self, keys: Iterable[bytes]) -> dict[bytes, Half]:
         """Vectors of those hashes that have one. Nothing is written, and nobody is waited for."""
         wanted = set(keys)
-        while self.folder.exists():
+        while self._names():
             with suppress(FileNotFoundError):  # folded into another file between the listing and the reading
                 return self._load(wanted)
         return {}
@@ -131,7 +132,7 @@ class Vectors:
             if vectors is not None:
                 found.update((keys[row], vectors[row]) for row in rows)
         if len({vector.shape for vector in found.values()}) > 1:
-            raise InputError(str(self.folder), found="vectors of different lengths", expected="vectors of one model")
+            raise InputError(self.store.url, found="vectors of different lengths", expected="vectors of one model")
         return found
 
     def _names(self) -> list[str]:
@@ -142,7 +143,8 @@ class Vectors:
         """One of the files, its owner checked. Both columns are read from one opening: the name may get another file meanwhile."""
         path = self.store.path(name)
         try:
-            with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            source = path if self.store.local else io.BytesIO(self.store.read(name))
+            with pq.ParquetFile(source, page_checksum_verification=True) as file:
                 if (owner := (file.metadata.metadata or {}).get(b"prefloom.model", b"").decode()) != self.identity:
                     raise InputError(path, found=f"vectors of '{owner}'", expected=f"vectors of '{self.identity}'")
                 yield file
@@ -153,6 +155,8 @@ class Vectors:
 
     def _fold(self) -> None:
         """Make one file of many small ones. A kill in between leaves rows twice, which are equal."""
+        if not self.store.local:
+            return  # without a lock, others may be reading them
         small = [name for name in self._names() if pq.read_metadata(self.store.path(name)).num_rows < SMALL]
         if len(small) < MANY:
             return
@@ -169,8 +173,12 @@ class Vectors:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / ".lock").open("w") as guard:
+        if not self.store.local:
+            yield  # two may embed the same text: they store the same vector
+            return
+        folder = Path(self.store.url)
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / ".lock").open("w") as guard:
             fcntl.flock(guard, fcntl.LOCK_EX)
             self.store.sweep()
             yield

@@ -1,6 +1,6 @@
 """Every model call ever paid for. An answer is journaled before it is used, so a killed build asks again only what was in flight.
 
-    data/journal/<model identity>/open-<time>-<pid>-<n>.jsonl     being written, one writer per file
+    data/journal/<model identity>/open-<time>-<run>-….jsonl       being written, one writer per file
     data/journal/<model identity>/sealed-000001.parquet           the same rows, sorted by scope and key
 
 One line of an open segment:
@@ -16,17 +16,21 @@ import itertools
 import os
 import re
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import orjson
 import polars as pl
 
 from prefloom.flows.dataset.store import Store, named
 from prefloom.schemas.errors import InputError
+
+if TYPE_CHECKING:
+    from prefloom.flows.dataset.journal_objects import Flushes
 
 _COUNTER = itertools.count()
 SEALED_ROWS = 65_536  # a sealed file is made in memory: some 100 MB while it is
@@ -36,25 +40,33 @@ _SCHEMA = {"key": pl.String, "scope": pl.String, "reply": pl.String}
 class Journal:
     """The calls of one model. Readers see what was sealed; `seal` folds in what finished and killed writers left."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path | str, owner: str = "") -> None:
         self.store = Store(str(folder))
+        self.owner = owner or str(os.getpid())  # whose segments `load` need not read: a run's other shards ask about other scopes
+
+    @property
+    def folder(self) -> Path:
+        """Where it lies on this machine."""
+        return Path(self.store.url)
 
     def load(self, scopes: Sequence[str]) -> dict[str, bytes]:
-        """key -> reply (JSON bytes) of every sealed call in these scopes."""
+        """key -> reply (JSON bytes) of every call in these scopes that is sealed, or that another run is writing down now."""
         held: dict[str, bytes] = {}
         if not scopes:
             return held
+        wanted = set(scopes)  # of others first: what is sealed in between is then read twice and not missed
+        others = {key: reply.encode() for key, scope, reply in self._unsealed(f"-{self.owner}-") if scope in wanted}
         near = pl.col("scope").is_between(pl.lit(min(scopes)), pl.lit(max(scopes)))  # skips row groups
         for rows in self._sealed(lambda file: file.filter(near & pl.col("scope").is_in(list(scopes))).select("key", "reply").drop_nulls()):
             held.update(zip(rows["key"].to_list(), (reply.encode() for reply in rows["reply"].to_list()), strict=True))
-        return held
+        return held | others
 
     def _sealed(self, query: Callable[[pl.LazyFrame], pl.LazyFrame]) -> Iterator[pl.DataFrame]:
         """What the query finds in each sealed file, in the order they were sealed."""
         for name in self._sealed_files():
             try:
-                yield query(pl.scan_parquet(self.store.path(name), glob=False)).collect()
+                source = self.store.path(name) if self.store.local else io.BytesIO(self.store.read(name))
+                yield query(pl.scan_parquet(source, glob=False)).collect()
             except (pl.exceptions.PolarsError, OSError) as error:
                 advice = "a sealed journal file; without it (move it away) its calls are asked again"
                 raise InputError(self.store.path(name), found=str(error).split("\n")[0], expected=advice) from None
@@ -62,16 +74,23 @@ class Journal:
     def glance(self) -> "Glance":
         """What is held now, sealed or not, for a reader who leaves everything as it is."""
         # Open segments first: one that is sealed in between is then read twice and not missed.
-        rows: list[tuple[str, str, str]] = []
-        for path in sorted(self.folder.glob("open-*.jsonl")):
-            with suppress(FileNotFoundError), path.open("rb") as file:
-                rows.extend(_rows(file))
-        return Glance(self, pl.DataFrame(rows, schema=_SCHEMA, orient="row"))
+        return Glance(self, pl.DataFrame(list(self._unsealed()), schema=_SCHEMA, orient="row"))
 
-    def segment(self) -> "Segment":
+    def _unsealed(self, but: str | None = None) -> Iterator[tuple[str, str, str]]:
+        """(key, scope, reply) rows of all open segments, except those with `but` in their name."""
+        for path in sorted(self.folder.glob("open-*.jsonl")):
+            if but is None or but not in path.name:
+                with suppress(FileNotFoundError), path.open("rb") as file:
+                    yield from rows_of(file)
+
+    def segment(self) -> "Segment | Flushes":
         """A new file to append to."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        return Segment(self.folder / f"open-{time.time_ns():020d}-{os.getpid()}-{next(_COUNTER):04d}.jsonl")
+        return Segment(self.folder / f"{self._open_name()}.jsonl")
+
+    def _open_name(self) -> str:
+        """Sorted by time; no other writer has it, on this machine or another."""
+        return f"open-{time.time_ns():020d}-{self.owner}-{os.getpid()}-{next(_COUNTER):04d}-{uuid.uuid4().hex[:8]}"
 
     def seal(self) -> None:
         """Turn every segment whose writer is gone into one sealed file. Safe beside other builds under the same root."""
@@ -83,7 +102,7 @@ class Journal:
             claimed = [segment for path in sorted(self.folder.glob("open-*.jsonl")) if (segment := _claim(path))]
             rows: list[tuple[str, str, str]] = []
             for file in claimed:
-                rows.extend(_rows(file))
+                rows.extend(rows_of(file))
                 if len(rows) >= SEALED_ROWS:
                     self._publish(rows)
                     rows = []
@@ -133,7 +152,8 @@ class Glance:
 
     def bytes(self) -> int:
         """Size of its files on disk."""
-        return sum(path.stat().st_size for path in self._journal.folder.glob("[!.]*") if path.is_file())
+        store = self._journal.store
+        return sum(store.size(name) or 0 for name in store.list("*") if not name.startswith("."))
 
 
 class Segment:
@@ -149,16 +169,23 @@ class Segment:
 
     def append(self, rows: Iterable[tuple[str, str, bytes]]) -> None:
         """Write (key, scope, reply) rows; when this returns they survive the death of this process."""
-        lines = [b'{"key":"%b","scope":"%b","reply":%b}\n' % (key.encode(), scope.encode(), reply) for key, scope, reply in rows]
-        data = memoryview(b"".join(lines))
+        data = memoryview(b"".join(encoded(rows)))
         with named(self.path):
             while data:
                 data = data[self.file.write(data) :]
+
+    def flush(self) -> None:
+        """Nothing is held back here."""
 
     def close(self) -> None:
         """Sync and let go."""
         os.fsync(self.file.fileno())
         self.file.close()
+
+
+def encoded(rows: Iterable[tuple[str, str, bytes]]) -> list[bytes]:
+    """A line for each (key, scope, reply)."""
+    return [b'{"key":"%b","scope":"%b","reply":%b}\n' % (key.encode(), scope.encode(), reply) for key, scope, reply in rows]
 
 
 def _claim(path: Path) -> IO[bytes] | None:
@@ -172,8 +199,9 @@ def _claim(path: Path) -> IO[bytes] | None:
     return file
 
 
-def _rows(file: IO[bytes]) -> Iterable[tuple[str, str, str]]:
-    for line in file:
+def rows_of(lines: Iterable[bytes]) -> Iterator[tuple[str, str, str]]:
+    """(key, scope, reply) of the lines that are whole."""
+    for line in lines:
         if not line.endswith(b"\n"):
             return  # torn tail: the writer died inside this line
         try:

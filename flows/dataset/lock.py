@@ -1,26 +1,32 @@
 """One build per run folder. The lock dies with its process, however it dies.
 
-    with run_lock(Path("data/runs/demo-3b9c…")):
+    with run_lock(Path("data/runs/demo-3b9c…")) as check:
         …                    # a second build raises InputError: another build of it (pid 4711 on h, since …)
+        check()              # InputError if it was lost meanwhile, as it can be on an object store (lease.py)
 
-The kernel holds the lock (flock), the file beside it only says who the holder is.
+In a folder the kernel holds the lock (flock), the file beside it only says who the holder is.
 """
 
 import fcntl
 import json
-import os
-import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from prefloom.flows.dataset import lease
+from prefloom.flows.dataset.store import Store, is_remote
 from prefloom.schemas.errors import InputError
 
 
 @contextmanager
-def run_lock(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock; InputError names the holder if another process has it."""
+def run_lock(run: Path | str, lost: Callable[[], object] = lambda: None) -> Iterator[Callable[[], None]]:
+    """Hold the lock of a run; InputError names the holder if another process has it. `lost` is called once it is not held any more."""
+    if is_remote(str(run)):
+        with lease.lease(Store(str(run)), lost) as check:
+            yield check
+        return
+    folder = Path(run)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a+") as file:
         for attempt in range(5):
@@ -32,32 +38,25 @@ def run_lock(folder: Path) -> Iterator[None]:
                     time.sleep(0.05)
                     continue
                 file.seek(0)
-                holder = _describe(file.read())
+                holder = lease.describe(file.read())
                 raise InputError(
                     str(folder), found=f"another build of it ({holder})", expected="one build per run folder at a time"
                 ) from None
-        mine = {"host": socket.gethostname(), "pid": os.getpid(), "started": time.strftime("%Y-%m-%d %H:%M:%S")}
         file.truncate(0)
-        file.write(json.dumps(mine))
+        file.write(json.dumps(lease.holder()))
         file.flush()
-        yield
+        yield lambda: None  # the kernel lets nobody else have it
 
 
-def is_held(folder: Path) -> bool:
-    """Whether a living process builds in this folder."""
+def is_held(run: Path | str) -> bool:
+    """Whether a living process builds this run."""
+    if is_remote(str(run)):
+        return lease.is_held(Store(str(run)))
     try:
-        with (folder / ".lock").open("r+") as file:
+        with (Path(run) / ".lock").open("r+") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     except OSError:
         return False
     return False
-
-
-def _describe(holder: str) -> str:
-    try:
-        fields = json.loads(holder)
-        return f"pid {fields['pid']} on {fields['host']}, since {fields['started']}"
-    except (ValueError, KeyError):
-        return "its name is not written yet"

@@ -39,7 +39,7 @@ def _shared(run: Run, name: str) -> tuple[Store, str]:
     recipe = run.resolved.recipe
     server = recipe.servers.get(name)
     served = [recipe.models[name].model_dump(mode="json"), server and server.model_dump(mode="json", include={"urls", "vllm"})]
-    return Store(str(run.folder.parent.parent / "journal" / "probes")), f"{slug(name)}-{content_hash(served, size=6)}.json"
+    return Store(run.beside("journal", "probes")), f"{slug(name)}-{content_hash(served, size=6)}.json"
 
 
 def slug(name: str) -> str:

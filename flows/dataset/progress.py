@@ -18,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from prefloom.flows.dataset.store import Store
 from prefloom.schemas.usage import Usages
 
-INTERVAL = 0.5  # seconds between two notes of one shard
+INTERVAL, FAR = 0.5, 5.0  # seconds between two notes of one shard, and of one whose store is not on this machine
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Notes:
         """Write the note unless one was written a moment ago; the `last` one always is."""
         now = time.monotonic()
         if last or now >= self._due:
-            self._due = now + INTERVAL
+            self._due = now + (INTERVAL if self._store.local else FAR)
             self._store.note(self._name, _NOTE.dump_json(progress))
 
 

@@ -1,6 +1,6 @@
 """Where the files of a run lie.
 
-run = Run(Path("data/runs/demo-3b9c0f1a2b3c"))
+run = Run("data/runs/demo-3b9c0f1a2b3c")               or s3://bucket/prefix/runs/demo-3b9c0f1a2b3c
 run.store      the run folder          run.resolved   its recipe, every default filled in
 run.journal("society/good-0.65-stereotype@5e1f…")     the calls of one model, shared by all runs under this root
 """
@@ -12,8 +12,9 @@ import yaml
 from pydantic import ValidationError
 
 from prefloom.flows.dataset.journal import Journal
+from prefloom.flows.dataset.journal_objects import ObjectJournal
 from prefloom.flows.dataset.plain import load_yaml
-from prefloom.flows.dataset.store import Store, folder_of
+from prefloom.flows.dataset.store import Store, folder_of, is_remote
 from prefloom.schemas.errors import InputError
 from prefloom.schemas.recipe import Resolved
 
@@ -21,18 +22,39 @@ RECIPE = "recipe.resolved.yaml"
 
 
 class Run:
-    """A run folder `<root>/runs/<name>-<fingerprint>`."""
+    """A run folder `<root>/runs/<name>-<fingerprint>`, by its path or URL."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.store = Store(str(folder))
+    def __init__(self, folder: Path | str) -> None:
+        self.url = str(folder).rstrip("/") or "/"
+        self.store = Store(self.url)
 
     @classmethod
-    def create(cls, root: Path, resolved: Resolved) -> "Run":
+    def create(cls, root: Path | str, resolved: Resolved) -> "Run":
         """The folder for this recipe under `root`; nothing is written yet."""
-        run = cls(root / "runs" / f"{resolved.recipe.name}-{resolved.fingerprint}")
+        name = f"runs/{resolved.recipe.name}-{resolved.fingerprint}"
+        run = cls(f"{str(root).rstrip('/')}/{name}" if is_remote(str(root)) else Path(root) / name)
         run.__dict__["resolved"] = resolved
         return run
+
+    @property
+    def folder(self) -> Path:
+        """Where a run on this machine lies."""
+        assert self.store.local, f"{self.url} is no folder"
+        return Path(self.url)
+
+    @property
+    def name(self) -> str:
+        """Name and fingerprint."""
+        return self.url.rpartition("/")[2]
+
+    @property
+    def address(self) -> str:
+        """Its URL or absolute path: what another process finds it by, wherever that was started."""
+        return str(self.folder.absolute()) if self.store.local else self.url
+
+    def beside(self, *names: str) -> str:
+        """A folder that all runs under the same root share, such as `journal`."""
+        return str(self.folder.parent.parent.joinpath(*names)) if self.store.local else "/".join([self.url.rsplit("/", 2)[0], *names])
 
     @cached_property
     def resolved(self) -> Resolved:
@@ -60,4 +82,5 @@ class Run:
 
     def journal(self, identity: str) -> Journal:
         """The journal of a model."""
-        return Journal(self.folder.parent.parent / "journal" / folder_of(identity))
+        kind, owner = Journal if self.store.local else ObjectJournal, self.name.rpartition("-")[2]
+        return kind(self.beside("journal", folder_of(identity)), owner)

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
-from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
@@ -67,7 +66,7 @@ class ShardJob:
     @cached_property
     def run(self) -> Run:
         """The run this shard belongs to."""
-        return Run(Path(self.folder))
+        return Run(self.folder)
 
     def part(self, stage: str | None = None) -> str:
         """Name of this shard's part, or of the part with the same index of an earlier stage."""

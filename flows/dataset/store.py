@@ -1,10 +1,11 @@
 """Files that exist whole or not at all, on any fsspec URL.
 
-    store = Store("data/runs/demo-3b9c…")              # or memory://…, s3://…
+    store = Store("data/runs/demo-3b9c…")              # or s3://bucket/prefix/runs/demo-3b9c…
     store.publish("labels/part-00000.parquet", lambda f: f.write(b"…"))
     store.create("manifest.json", b"…")                # conditional: FileExistsError if it is there already
 
-On a file system a file is written under a temporary name, synced, then renamed; on an object store it is one PUT, which is atomic there.
+On a file system a file is written under a temporary name, synced, then renamed; on an object store it is one PUT, which is atomic there
+(objects.py says in one line what such a store refuses).
 """
 
 import hashlib
@@ -12,14 +13,15 @@ import io
 import itertools
 import os
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from prefloom.flows.dataset import objects
+from prefloom.schemas.errors import InputError
 from prefloom.schemas.ids import content_hash
 
 TEMPORARY = ".tmp"
@@ -31,8 +33,8 @@ class Store:
     def __init__(self, url: str) -> None:
         self.fs: Any
         self.root: str
-        if "://" in url:
-            self.fs, self.root = fsspec.core.url_to_fs(url)
+        if is_remote(url):
+            self.fs, self.root = objects.connect(url)
         else:  # to the letter: fsspec would read '~' and '::' in it
             self.fs, self.root = LocalFileSystem(), str(Path(url).absolute())
         self.url = url
@@ -47,7 +49,8 @@ class Store:
         if not self.local:
             buffer = io.BytesIO()  # whole before it is sent: closing a half-written remote file would publish the half
             write(buffer)
-            self.fs.pipe_file(self.path(name), buffer.getvalue())
+            with self._asked(name):
+                self.fs.pipe_file(self.path(name), buffer.getvalue())
             return
         target, temporary = self._write_aside(name, write)
         _rename(temporary, target)
@@ -56,7 +59,12 @@ class Store:
     def create(self, name: str, data: bytes) -> None:
         """Write `name` unless it exists; raises FileExistsError if it does, even when two writers race."""
         if not self.local:
-            self.fs.pipe_file(self.path(name), data, mode="create")
+            try:
+                with self._asked(name):
+                    self.fs.pipe_file(self.path(name), data, mode="create")
+            except FileExistsError:
+                if self.read(name) != data:  # equal: ours, sent once more because the first reply was lost
+                    raise
             return
         target, temporary = self._write_aside(name, lambda file: file.write(data))
         try:
@@ -67,10 +75,11 @@ class Store:
 
     def note(self, name: str, data: bytes) -> None:
         """Write something that may be lost: whole or not at all for whoever reads it, but not synced, and no reason to stop."""
-        target = Path(self.path(name))
         if not self.local:
-            self.fs.pipe_file(self.path(name), data)
+            with suppress(InputError), self._asked(name):
+                self.fs.pipe_file(self.path(name), data)
             return
+        target = Path(self.path(name))
         temporary = target.with_name(f"{target.name}{TEMPORARY}")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -82,22 +91,39 @@ class Store:
 
     def read(self, name: str) -> bytes:
         """All bytes of a file; FileNotFoundError if there is none."""
-        data: bytes = self.fs.cat_file(self.path(name))
+        with self._asked(name):
+            data: bytes = self.fs.cat_file(self.path(name))
         return data
+
+    def read_all(self, names: Sequence[str]) -> dict[str, bytes]:
+        """The bytes of those of the files that are there, asked for side by side on an object store."""
+        if self.local or not names:
+            return {name: self.read(name) for name in names if self.exists(name)}
+        found: dict[str, bytes] = {}
+        paths = [self.path(name) for name in names]
+        for name, data in zip(names, self.fs.cat_ranges(paths, None, None, on_error="return"), strict=True):
+            with suppress(FileNotFoundError), self._asked(name):
+                if isinstance(data, Exception):
+                    raise data
+                found[name] = data
+        return found
 
     def open(self, name: str) -> IO[bytes]:
         """A file opened for reading."""
-        file: IO[bytes] = self.fs.open(self.path(name), "rb")
+        with self._asked(name):
+            file: IO[bytes] = self.fs.open(self.path(name), "rb")
         return file
 
     def exists(self, name: str) -> bool:
         """Whether the file or folder is there."""
-        return bool(self.fs.exists(self.path(name)))
+        with self._asked(name):
+            return bool(self.fs.exists(self.path(name)))
 
     def size(self, name: str) -> int | None:
         """Bytes of a file, or None if there is none."""
         try:
-            return int(self.fs.size(self.path(name)))
+            with self._asked(name):
+                return int(self.fs.size(self.path(name)))
         except FileNotFoundError:
             return None
 
@@ -107,14 +133,17 @@ class Store:
         wanted = PurePosixPath(pattern)
         fixed = itertools.takewhile(lambda part: "*" not in part, wanted.parts[:-1])
         cut = len(self.fs._strip_protocol(self.root)) + 1
-        found = (PurePosixPath(str(path)[cut:]) for path in self.fs.find(self.path("/".join(fixed)).rstrip("/")))
+        with self._asked(pattern):
+            paths = self.fs.find(self.path("/".join(fixed)).rstrip("/"))
+        found = (PurePosixPath(str(path)[cut:]) for path in paths)
         names = (name for name in found if len(name.parts) == len(wanted.parts) and name.match(pattern))
         return sorted(str(name) for name in names if name.suffix != TEMPORARY)
 
     def remove(self, name: str) -> None:
         """Delete a file if it is there."""
         if self.exists(name):
-            self.fs.rm_file(self.path(name))
+            with self._asked(name):
+                self.fs.rm_file(self.path(name))
 
     def sha256(self, name: str) -> str:
         """Hash of a file's bytes."""
@@ -126,6 +155,9 @@ class Store:
         if self.local:
             for leftover in Path(self.root).rglob(f"*{TEMPORARY}"):
                 leftover.unlink()
+
+    def _asked(self, name: str) -> AbstractContextManager[None]:
+        return nullcontext() if self.local else objects.asked(f"{self.url}/{name}")
 
     def _write_aside(self, name: str, write: Callable[[IO[bytes]], Any]) -> tuple[Path, Path]:
         target = Path(self.path(name))
@@ -168,6 +200,11 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def is_remote(url: str) -> bool:
+    """Whether a folder is named by a URL, and so lies on an object store."""
+    return "://" in url
 
 
 def folder_of(identity: str) -> str:

@@ -15,6 +15,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from prefloom.flows.dataset import objects
 from prefloom.flows.dataset.store import Store
 from prefloom.schemas.record import Record
 
@@ -82,8 +83,14 @@ def read(store: Store, pattern: str, record: type[Record], columns: Sequence[str
     wanted = list(columns or schema.names)
     if not names:
         return _empty(record).select(wanted)
-    parts = [_to_polars(pq.read_table(store.path(name), columns=wanted, filesystem=store.fs)) for name in names]
-    return pl.concat(parts).select(wanted)
+    return pl.concat([_read(store, name, wanted) for name in names]).select(wanted)
+
+
+def _read(store: Store, name: str, wanted: list[str]) -> pl.DataFrame:
+    if store.local:
+        return _to_polars(pq.read_table(store.path(name), columns=wanted, filesystem=store.fs))
+    with store.open(name) as file, objects.asked(f"{store.url}/{name}"):  # column by column, by ranges
+        return _to_polars(pq.read_table(file, columns=wanted))
 
 
 def read_where(store: Store, pattern: str, record: type[Record], columns: Sequence[str], where: pl.Expr) -> pl.DataFrame:

@@ -15,6 +15,7 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from prefloom.flows.dataset.journal import Journal, Segment
+from prefloom.flows.dataset.journal_objects import Flushes
 from prefloom.flows.dataset.ledger import Ledger
 from prefloom.flows.dataset.progress import ShardProgress
 from prefloom.flows.dataset.run import Run
@@ -46,7 +47,7 @@ class Session:
     def __init__(self, engine: Engine, journal: Journal, held: dict[str, bytes], ledger: Ledger) -> None:
         self._engine, self._journal, self._held, self._ledger = engine, journal, held, ledger
         self._identity = engine.identity
-        self._segment: Segment | None = None
+        self._segment: Segment | Flushes | None = None
         self.model = ""  # its name in the recipe, under which it is charged
         self.asked = self.from_journal = self.unanswered = 0
         self.changed: Callable[[], None] = lambda: None  # called whenever one of the three has moved
@@ -120,6 +121,7 @@ class Session:
                 if not self._engine.free:
                     self._ledger.charge(self.model, used)
                 self.changed()
+            segment.flush()
         left, self.unanswered = self.unanswered, 0
         if over is not None and left:
             raise self._ledger.over() or over  # with all that was in flight
@@ -130,6 +132,7 @@ class Session:
         """Sync what was written."""
         if self._segment:
             self._segment.close()
+        self._ledger.close()
 
 
 def read_reply(raw: bytes) -> Reply | None:

@@ -8,7 +8,6 @@ make a page of the same size as a thousand.
 """
 
 from importlib.resources import files
-from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
@@ -102,4 +101,4 @@ def number(value: float, digits: int) -> str:
 
 
 def _prices(store: Store) -> dict[str, Price]:
-    return dict(Run(Path(store.root)).resolved.recipe.prices) if store.exists(RECIPE) else {}
+    return dict(Run(store.url).resolved.recipe.prices) if store.exists(RECIPE) else {}

@@ -8,7 +8,6 @@ A section without data has empty figures and nan for its shares; the page leaves
 
 import shlex
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -17,6 +16,7 @@ from markupsafe import Markup
 
 from prefloom.flows.dataset import population, statistics
 from prefloom.flows.dataset.executions import Execution
+from prefloom.flows.dataset.run import Run
 from prefloom.flows.dataset.shards import merge
 from prefloom.flows.dataset.stages import BY_NAME
 from prefloom.flows.report import figures
@@ -207,7 +207,7 @@ def provenance(folder: str, found: Manifest, executions: Sequence[Execution]) ->
     """Where the dataset comes from and how to make it again."""
     return {
         "command": executions[-1].command if executions else None,
-        "again": shlex.join(["prefloom", "build", f"{folder}/recipe.resolved.yaml", "--out", str(Path(folder).parents[1])]),
+        "again": shlex.join(["prefloom", "build", f"{folder}/recipe.resolved.yaml", "--out", Run(folder).beside()]),
         "files": len(found.files),
         "bytes": sum(file.bytes for file in found.files),
         "parents": found.parents,

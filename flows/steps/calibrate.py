@@ -76,7 +76,7 @@ def calibrate(run: Run, gold: Path, out: Path, most: int = 500, split: str = "va
 def _expect_free(out: Path, gold: Path, run: Run) -> None:
     """InputError where the map would take the place of something else: of the choices, of a dataset's file, of any file that is no map."""
     target = out.absolute()
-    if target == gold.absolute() or run.folder.absolute() in target.parents:
+    if target == gold.absolute() or (run.store.local and run.folder.absolute() in target.parents):
         raise InputError("--out", found=str(out), expected="a file of its own, outside the dataset")
     if target.exists():
         calibrations.load(out)

@@ -84,7 +84,7 @@ def stored(job: ShardJob, embedder: Embedder, texts: list[str], quiet: bool = Fa
 
 def vectors_of(run: Run, identity: str) -> Vectors:
     """The vectors that all runs beside this one share."""
-    return Vectors(run.folder.parent.parent / "embeddings", identity)
+    return Vectors(run.beside("embeddings"), identity)
 
 
 def _until_stopped(batches: Batches) -> Batches:

@@ -102,7 +102,7 @@ def forecast(run: Run, uses: freshness.Materials) -> Forecast:
     done = {stage.name: entry for stage in stages.STAGES if (entry := freshness.fresh(run, stage, uses))}
     real = {name: StageForecast(name, _rows(entry), sum(f.bytes for f in entry.files), entry.usage) for name, entry in done.items()}
     if freshness.is_finished(run, uses):
-        return Forecast(str(run.folder), True, tuple(real.values()), (journal, 0))
+        return Forecast(run.url, True, tuple(real.values()), (journal, 0))
     recipe = run.resolved.recipe
     assumed: dict[str, str] = {}
     authors = {name: Foreseen(run, uses, name) for name in stages.BY_NAME["personas"].models(recipe)}
@@ -162,7 +162,7 @@ def forecast(run: Run, uses: freshness.Materials) -> Forecast:
     names = [(stage.name, sizes[stage.name]) for stage in stages.of(recipe)]
     expected = [StageForecast(name, size.rows, size.bytes, *calls.get(name, ({}, {})), name not in guessed) for name, size in names]
     return Forecast(
-        dataset=str(run.folder),
+        dataset=run.url,
         built=False,
         stages=tuple(real.get(stage.name, stage) for stage in expected),
         journal=(journal, journal_bytes(asked, drafted.with_rounds(_with(answers, writers)))),

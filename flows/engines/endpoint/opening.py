@@ -6,6 +6,7 @@ close_all()                                          at the end of a build: conn
 """
 
 import hashlib
+import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -38,11 +39,12 @@ def open_endpoint(run: Run, name: str) -> Endpoint:
     probe = probes.known(run, name)
     if probe and server.vllm and probe.revision != _revision(model, server):
         probe = None  # other weights lie there now
-    key = (str(run.folder), name, model.model_dump_json(), server.model_dump_json(), probe.model_dump_json() if probe else "")
+    key = (run.url, name, model.model_dump_json(), server.model_dump_json(), probe.model_dump_json() if probe else "")
     with _GUARD:
         if key not in _ENGINES:
             if server.vllm and name not in _OURS:
-                log = run.folder / "logs" / f"vllm-{probes.slug(name)}.log"
+                logs = run.folder if run.store.local else Path(tempfile.gettempdir()) / run.name  # a server writes to a disk
+                log = logs / "logs" / f"vllm-{probes.slug(name)}.log"
                 _OURS[name] = serving.Serving(server.vllm, model.model, log, name, server.key)
             ours = _OURS.get(name)
             _ENGINES[key] = Endpoint(name, model, server, probe, ours)

@@ -6,7 +6,6 @@ truth.utilities([persona_id, …], texts)         ->  array people × texts
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -115,5 +114,4 @@ class Truth:
 
 
 def _store(run: Run, source: Planted) -> Store:
-    root: Path = run.folder.parent.parent
-    return Store(str(root / "truth" / society_of(source, run.resolved.recipe.seed)))
+    return Store(run.beside("truth", society_of(source, run.resolved.recipe.seed)))
