@@ -73,7 +73,7 @@ def nightly(
 def build(night: Night) -> Summary:
     """Build it as its recipe says: with its workers, under the name of its run folder."""
     runner = policies.task_runner(night.run.resolved.recipe.run)
-    flow_of_it = build_dataset.with_options(task_runner=runner, flow_run_name=night.run.folder.name)
+    flow_of_it = build_dataset.with_options(task_runner=runner, flow_run_name=night.run.name)
     return cast(Summary, flow_of_it(night.recipe, str(night.out), night.overrides))
 
 

@@ -71,7 +71,7 @@ class Night:
 
     def describe(self) -> str:
         """`demo-b10794099e1f, personas.0.count 250`."""
-        return self.run.folder.name + (f", {self.growth.key} {self.size}" if self.growth else "")
+        return self.run.name + (f", {self.growth.key} {self.size}" if self.growth else "")
 
     def is_finished(self) -> bool:
         """Whether a build would do nothing."""
