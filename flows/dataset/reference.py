@@ -39,9 +39,8 @@ def _arrow(kind: pa.DataType) -> str:
         return f"list of {_arrow(kind.value_type)}"
     if pa.types.is_struct(kind):
         return "{" + ", ".join(field.name for field in kind) + "}"
-    return {"string": "text", "int64": "integer", "double": "float", "bool": "bool", "int8": "8-bit integer", "halffloat": "16-bit float"}[
-        str(kind)
-    ]
+    names = {"string": "text", "int64": "integer", "int8": "8-bit integer", "double": "float", "halffloat": "16-bit float", "bool": "bool"}
+    return names[str(kind)]
 
 
 def recipe() -> str:

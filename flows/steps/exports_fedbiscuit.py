@@ -26,6 +26,7 @@ from prefloom.schemas.ids import draw, keys, unit
 from prefloom.schemas.label import Label, Preference
 
 FOLDER = "exports/fedbiscuit"
+AT_ONCE = 16_384  # rows that are joined with their texts together, or those of one client if it has more
 JUDGED = ["persona_id", "comparison_id", "candidate_b", "margin", "bias"]
 
 
@@ -36,9 +37,12 @@ def export_clients(job: ShardJob, sources: Sources, preferences: pl.DataFrame) -
     labels = tables.read(job.run.store, job.part("labels"), Label, JUDGED)
     mine = placed(sources, preferences, settings, job.index).filter(pl.col("reason").is_null())
     judged = mine.join(labels, on=["persona_id", "comparison_id"], suffix="_label", maintain_order="left")
-    for (persona, *_), rows in judged.partition_by("persona_id", as_dict=True).items():
-        name = f"{FOLDER}/clients/client_id={persona}/part-00000.parquet"
-        job.publish(name, ClientPreference, map(client, sources.groups(rows)))
+    # Some clients at a time: joined one by one, each would look through all answers.
+    place = pl.int_range(pl.len()) // AT_ONCE
+    first = place.first().over("persona_id")
+    for rows in judged.sort("persona_id", maintain_order=True).with_columns(first.alias("batch")).partition_by("batch"):
+        for (persona, *_), mine in sources.joined(rows).partition_by("persona_id", as_dict=True).items():
+            job.publish(f"{FOLDER}/clients/client_id={persona}/part-00000.parquet", ClientPreference, [client(mine)])
 
 
 def export_federation(job: ShardJob, sources: Sources) -> None:

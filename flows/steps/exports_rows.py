@@ -11,6 +11,7 @@ persona_id.
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -55,8 +56,8 @@ class Sources:
         return (
             preferences.join(self.prompts, on="prompt_id", how="left", maintain_order="left")
             .join(self.people, on="persona_id", how="left", maintain_order="left")
-            .join(self._side("chosen"), on="chosen_id", how="left", maintain_order="left")
-            .join(self._side("rejected"), on="rejected_id", how="left", maintain_order="left")
+            .join(self._sides["chosen"], on="chosen_id", how="left", maintain_order="left")
+            .join(self._sides["rejected"], on="rejected_id", how="left", maintain_order="left")
         )
 
     def groups(self, preferences: pl.DataFrame, size: int = GROUP) -> Iterator[pl.DataFrame]:
@@ -81,6 +82,10 @@ class Sources:
         edges = [0, *(np.flatnonzero(np.diff(group)) + 1).tolist(), preferences.height]
         for first, last in pairwise(edges):
             yield from preferences[first:last].iter_slices(tables.ROW_GROUP)
+
+    @cached_property
+    def _sides(self) -> dict[str, pl.DataFrame]:
+        return {side: self._side(side) for side in ("chosen", "rejected")}
 
     def _side(self, side: str) -> pl.DataFrame:
         made = self.people.select(pl.col("persona_id").alias("steered_by"), "level", "level_id", "description")

@@ -260,7 +260,7 @@ def _assumptions(readings: Readings) -> list[str]:
     )
     return [
         f"rows of judgements, labels, preferences and exports: {looked}",
-        f"bytes: about one part of each table written into memory, {drawn}",
+        f"bytes: about one part of each table written into memory, {drawn}; of the exports TRL's alone",
     ]
 
 
