@@ -85,7 +85,8 @@ def votes(data: dict[str, pl.DataFrame], recipe: Recipe, said: pl.DataFrame) -> 
     check.refuse(labels, {"labels have a wrong p_generic": unlike})
     check.expect(recipe.controls is not None or data["controls"].is_empty(), "there are control readings that the recipe does not ask for")
     tallied = {name: [for_a, against, ties] for name, for_a, against, ties in said.iter_rows()}
-    wrong = sum(not _tallies(tallied.get(name, [0, 0, 0]), *said) for name, *said in data["preferences"].select(_SAID).iter_rows())
+    said_of = data["preferences"].group_by(_SAID).len()  # all preferences of a comparison should say the same
+    wrong = sum(count for name, *votes, count in said_of.iter_rows() if not _tallies(tallied.get(name, [0, 0, 0]), *votes))
     check.expect(wrong == 0, f"{wrong} preferences do not tell the votes of their comparison")
     first = pl.col("chosen_id") == pl.col("candidate_a")
     there = data["labels"].select(*READING, "candidate_a", pl.col("p_generic").alias("p_label"))

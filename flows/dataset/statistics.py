@@ -27,7 +27,7 @@ from prefloom.schemas.pilot import PilotPair
 from prefloom.schemas.prompt import Prompt
 
 RESAMPLES = 400
-MOST_LABELS = 150_000  # that are held at a time, with their judgements: some 300 MB
+MOST_LABELS = 100_000  # that are held at a time, with their judgements
 SEPARATOR = " · "  # between the model and the view in the name of a kind of answer
 _READING = ["persona_id", "comparison_id", "prompt_id", "order", "template", "repeat", "log_odds", "mass"]
 Floats = NDArray[np.float64]

@@ -28,6 +28,7 @@ _SETTINGS = {
     "write_page_index": True,
     "dictionary_pagesize_limit": 64 << 20,
 }
+pa.set_memory_pool(pa.system_memory_pool())  # Arrow's own keeps what it has freed; one shard after the other is read and let go
 ROW_GROUP = 131_072  # rows, or fewer where they are long
 GROUP_BYTES = 128 << 20  # of a row group before it is encoded: the Hub's viewer refuses those above 286 MB
 

@@ -3,9 +3,10 @@
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 
-from prefloom.flows.dataset.confidence import Fitted, Floats, Traces, confidence, fit
+from prefloom.flows.dataset.confidence import Fitted, Floats, Traces, confidence, fit, fit_pieces
 
 LABELS, COMPARISONS = 6000, 100
 
@@ -78,3 +79,17 @@ def test_no_labels_no_fit() -> None:
     nothing = Traces(*(np.zeros(0) for _ in range(2)), np.zeros(0, np.int64), np.zeros(0), np.zeros(0), np.zeros(0, np.int64))
     assert fit(nothing).calm == 0
     assert len(confidence(nothing, fit(nothing))) == 0
+
+
+@pytest.mark.parametrize("pieces", [1, 4, 97])
+def test_a_fit_in_pieces_is_that_of_the_whole(pieces: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    traces, _ = judged(pull=2.0)
+    monkeypatch.setattr("prefloom.flows.dataset.confidence.MOST", LABELS // 3)
+    rows = pl.DataFrame({name: getattr(traces, name) for name in Traces.__dataclass_fields__}).with_row_index("row")
+    persona, comparison = pl.format("p{}", pl.col("row") // 60 + 1000), pl.format("c{}", pl.col("row") % 60 + 1000)
+    rows = rows.with_columns(persona_id=persona, comparison_id=comparison)
+    cut = [rows.filter(pl.col("row") // 60 % pieces == place).reverse() for place in range(pieces)]
+    one, other = fit(traces), fit_pieces(lambda: cut, COMPARISONS)
+    assert np.array_equal(one.swing, other.swing)
+    assert (one.length, one.calm, one.signal, one.scatter) == (other.length, other.calm, other.signal, other.scatter)
+    assert one.length

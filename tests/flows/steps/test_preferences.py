@@ -1,11 +1,14 @@
 """Checks that look at more than one label: coverage, circles, personas that fit on no scale; and what validation makes of them."""
 
+import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
+from prefloom.flows.dataset.confidence import Fitted
 from prefloom.flows.dataset.invariants import preferences as hold
 from prefloom.flows.dataset.invariants_sureness import structure, sureness
 from prefloom.flows.steps.preferences import threshold, verdicts
@@ -84,3 +87,21 @@ def test_what_a_stage_rejects_is_what_validation_expects(tmp_path: Path) -> None
     assert "wrong confidence" in sureness(shifted).problems[0]
     loose = structure(data["labels"], LabelChecks(coverage=0.9))
     assert hold(data, recipe, loose).problems
+
+
+def test_a_margin_on_an_edge_of_the_grid_may_be_rounded_either_way() -> None:
+    reads = pl.DataFrame(
+        [("p", "c", "ab", "t", 0, 1.2345), ("p", "c", "ba", "t", 0, 1.2344)],
+        schema=["persona_id", "comparison_id", "order", "template", "repeat", "log_odds"], orient="row",
+    )  # fmt: skip
+    data = {
+        "judgements": reads,
+        "comparisons": pl.DataFrame({"comparison_id": ["c"], "first_id": ["a"], "second_id": ["b"]}),
+        "candidates": pl.DataFrame({"candidate_id": ["a", "b"], "text": ["long" * 100, "short"]}),
+        "personas": pl.DataFrame({"persona_id": ["p"], "kind": ["judge"]}),
+    }
+    habits = Fitted(length=1.0, calm=0.0, signal=0.0, scatter=0.0, swing=np.ones(1))
+    for margin, sure in ((0.0, 0.0), (0.0001, -round(math.log(400) - math.log(5), 4) + 0.0001)):
+        labels = {"persona_id": "p", "comparison_id": "c", "margin": margin, "confidence": sure, "agreement": 0.0}
+        assert not sureness(data | {"labels": pl.DataFrame([labels])}, fitted=habits).problems
+        assert sureness(data | {"labels": pl.DataFrame([labels | {"confidence": sure + 0.1}])}, fitted=habits).problems
