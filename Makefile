@@ -22,11 +22,12 @@ types: .venv/installed
 	@mkdir -p .links/prefloom && for folder in data flows prompts schemas; do ln -sfn ../../$$folder .links/prefloom/$$folder; done
 	$(BIN)/mypy -p prefloom
 
-# Tests mostly wait, so two runs of about the same length go side by side.
+# Tests mostly wait, so three runs of about the same length go side by side.
 unit: .venv/installed
-	@$(BIN)/python -m pytest tests/kill tests/flows/steps tests/flows/report & beside=$$!; \
-	$(BIN)/python -m pytest --ignore tests/kill --ignore tests/flows/steps --ignore tests/flows/report; failed=$$?; \
-	wait $$beside && exit $$failed
+	@$(BIN)/python -m pytest tests/kill tests/flows/steps tests/flows/report & one=$$!; \
+	$(BIN)/python -m pytest tests/flows --ignore tests/flows/steps --ignore tests/flows/report & other=$$!; \
+	$(BIN)/python -m pytest --ignore tests/kill --ignore tests/flows; failed=$$?; \
+	wait $$one || failed=1; wait $$other || failed=1; exit $$failed
 
 test-vllm: .venv/installed vllm
 	PREFLOOM_TEST_VLLM=$(VLLM) $(BIN)/python -m pytest -m vllm tests/vllm
