@@ -40,8 +40,9 @@ def publish(
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     from prefloom.flows import publish as publishing
 
+    ready = publishing.prepare(str(dataset), public)
     if dry_run:
-        planned = publishing.plan(publishing.prepare(str(dataset), public), public)
+        planned = publishing.plan(ready, public)
         say(as_json, {"status": "dry run"} | planned, publishing.text(planned, planned["files"]))
         return
     with local_server():

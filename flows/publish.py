@@ -10,6 +10,7 @@ is recognised and changes nothing; another run becomes the next version, which s
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -120,9 +121,16 @@ def publish_dataset(run: str, repo_id: str, public: bool = False, tag: str | Non
 
 def prepare(run: str, public: bool) -> Ready:
     """Check all that can be checked here. InputError names the first thing that stands against publishing."""
-    here = Run(Path(run))
     if "://" in run:
         raise InputError("RUN", found=run, expected="a run folder on this machine")
+    store = Store(run)
+    manifest.load(store)
+    return _prepared(run, public, store.sha256(MANIFEST), store.sha256(RECIPE))
+
+
+@lru_cache(maxsize=1)  # the command line asks before it starts Prefect, and the flow again
+def _prepared(run: str, public: bool, *_: str) -> Ready:
+    here = Run(Path(run))
     found = manifest.load(here.store)
     if failed := [check for check in validate(here.store) if check.problems]:
         raise InputError(run, failed[0].name, found=failed[0].problems[0], expected="a valid dataset; see `prefloom validate`")

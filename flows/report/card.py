@@ -60,18 +60,26 @@ _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000
 def configs(found: Manifest) -> list[dict[str, Any]]:
     """What `load_dataset` can be asked for: name, rows and files by split; the default first."""
     rows = {file.path: file.rows for file in found.files}
-    texts = {split: sum(n for path, n in rows.items() if path.startswith(f"exports/trl/{split}/")) for split in SPLITS}
-    made = []
-    if any(texts.values()):
-        data = [{"split": split, "path": f"exports/trl/{split}/*.parquet"} for split in SPLITS if texts[split]]
-        made.append({"config_name": DEFAULT, "default": True, "data_files": data, "rows": sum(texts.values())})
-    for folder in ("preferences", "labels", "judgements", *ROWS):
-        count = sum(n for path, n in rows.items() if path.startswith(f"{folder}/"))
-        name = "preference_ids" if folder == DEFAULT and made else folder
-        if count and name not in {one["config_name"] for one in made}:
-            data = [{"split": WHOLE, "path": f"{folder}/*.parquet"}]
-            made.append({"config_name": name, "data_files": data, "rows": count} | ({} if made else {"default": True}))
-    return made
+    texts = {split: f"exports/trl/{split}" for split in SPLITS}
+    made = [_config(DEFAULT, rows, texts), *(_config(folder, rows, {WHOLE: folder}) for folder in ROWS)]
+    if made[0]["rows"]:
+        made = [
+            one | {"config_name": "preference_ids"} if place and one["config_name"] == DEFAULT else one for place, one in enumerate(made)
+        ]
+    there = [one for one in made if one["rows"]]
+    return [{"config_name": there[0].pop("config_name"), "default": True} | there[0], *there[1:]]
+
+
+def _config(name: str, rows: dict[str, int], folders: dict[str, str]) -> dict[str, Any]:
+    """One configuration. A part without rows is left out, for `datasets` cannot read one."""
+    data, count = [], 0
+    for split, folder in folders.items():
+        mine = {path: n for path, n in rows.items() if path.startswith(f"{folder}/") and path.endswith(".parquet")}
+        full = sorted(path for path, n in mine.items() if n)
+        if full:
+            data.append({"split": split, "path": f"{folder}/*.parquet" if len(full) == len(mine) else full})
+        count += sum(mine.values())
+    return {"config_name": name, "data_files": data, "rows": count}
 
 
 def card(store: Store, resolved: Resolved, repo_id: str, terms: Terms, tag: str | None, difference: dict[str, Any] | None) -> str:
@@ -91,7 +99,7 @@ def card(store: Store, resolved: Resolved, repo_id: str, terms: Terms, tag: str 
         run=_code(f"{found.name}-{found.fingerprint}"),
         repo_id=_raw(repo_id),
         at=_raw(f', revision="{tag}"' if tag else ""),
-        text_view=len(listed[0]["data_files"]) > 1 or listed[0]["data_files"][0]["path"].startswith("exports/"),
+        text_view=any(file.rows and file.path.startswith("exports/trl/") for file in found.files),
         SPLITS=SAID,
         tables=[{"name": one["config_name"], "rows": one["rows"], "what": ROWS[one["config_name"]]} for one in listed],
         judge=recipe.judgements.model if recipe.asks else "",
