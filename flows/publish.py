@@ -14,6 +14,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypedDict
 
+import polars as pl
+import pyarrow as pa
 from prefect import flow
 from prefect.client.schemas import State
 from prefect.events import emit_event
@@ -23,7 +25,7 @@ from prefloom.flows.dataset import hub, manifest, portable, secrets
 from prefloom.flows.dataset.diff import diff
 from prefloom.flows.dataset.licences import Terms, settle
 from prefloom.flows.dataset.run import RECIPE, Run
-from prefloom.flows.dataset.stages import MANIFEST
+from prefloom.flows.dataset.stages import MANIFEST, STAGES
 from prefloom.flows.dataset.store import Store
 from prefloom.flows.dataset.validate import validate
 from prefloom.flows.report.card import card
@@ -35,6 +37,7 @@ logger = logging.getLogger("prefloom")
 CARD = "README.md"
 EVENT = "prefloom.dataset.published"
 _LEAKS = 5  # that are named
+FOLDERS = {stage.name for stage in STAGES} | {"rejected"}
 
 
 class Release(TypedDict):
@@ -98,7 +101,8 @@ def publish_dataset(run: str, repo_id: str, public: bool = False, tag: str | Non
         before = _before(place, head, there)
         difference = _difference(place, head, ready) if before else None
         page = card(ready.run.store, ready.run.resolved, repo_id, ready.terms, tag, difference).encode()
-        gone = sorted((before - files.keys()) & there.keys())
+        ours = {path for path in there if path.split("/")[0] in FOLDERS}  # a stray part would be read as rows of a table
+        gone = sorted(((before & there.keys()) | ours) - files.keys() if before else ())
         logger.info("sending %d files to %s", len(files) + 1, place.where)
         head = place.send(head, revision, files | {CARD: page}, gone, f"Publish {ready.name}", ready.hashes)
     if tag and place.tagged(tag) is None:
@@ -172,7 +176,8 @@ def _before(place: hub.Place, head: str, there: Mapping[str, Any]) -> set[str]:
         if foreign := sorted(there.keys() - hub.OTHERS):
             raise InputError(place.where, found=f"{foreign[0]}, which is no dataset of prefloom's", expected="an empty repository")
         return set()
-    return {file.path for file in manifest.load(Store(place.url(head))).files}
+    with place.refusals():
+        return {file.path for file in manifest.load(Store(place.url(head))).files}
 
 
 def _difference(place: hub.Place, head: str, ready: Ready) -> dict[str, Any] | None:
@@ -180,7 +185,7 @@ def _difference(place: hub.Place, head: str, ready: Ready) -> dict[str, Any] | N
     try:
         with place.refusals():
             return diff(Store(place.url(head)), ready.run.store)
-    except InputError as error:
+    except (InputError, KeyError, pa.ArrowException, pl.exceptions.PolarsError) as error:
         logger.warning("the version before cannot be compared: %s", error)
         return None
 

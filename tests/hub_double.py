@@ -64,7 +64,7 @@ class Handler(BaseHTTPRequestHandler):
         except Refused as refused:
             self.answer({"error": refused.message}, refused.status, **{"X-Error-Code": refused.code, "X-Error-Message": refused.message})
 
-    do_HEAD = do_POST = do_PUT = do_DELETE = do_GET
+    do_HEAD = do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815
 
     def answer(self, body: Any, status: int = 200, **headers: str) -> None:
         if getattr(self, "silent", False):
@@ -103,7 +103,7 @@ class Handler(BaseHTTPRequestHandler):
         owner = name.split("/")[0]
         if found is None or (found.private and self.user != owner):
             if self.user is None:
-                raise Refused(401, "", "Invalid username or password.")
+                raise Refused(401, "RepoNotFound", "Invalid username or password.")
             raise Refused(404, "RepoNotFound", "Repository not found")
         if write and self.user != owner:
             raise Refused(403, "", "You don't have the rights to write here")
@@ -373,12 +373,19 @@ ROUTES: list[tuple[str, Callable[..., None]]] = [
 ]
 
 
+class Server(ThreadingHTTPServer):
+    """A client that is killed is none of its business."""
+
+    def handle_error(self, *_: Any) -> None:
+        pass
+
+
 @contextmanager
 def hub() -> Iterator[Hub]:
     """A Hub on a free port of this machine, gone at the end."""
     state = Hub()
     state.xet = Xet(state.blobs)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"hub": state}))
+    server = Server(("127.0.0.1", 0), type("Bound", (Handler,), {"hub": state}))
     state.url = f"http://127.0.0.1:{server.server_address[1]}"
     state.elsewhere = state.url.replace("127.0.0.1", "localhost")  # large files are on another host, which gets no token
     threading.Thread(target=server.serve_forever, daemon=True).start()

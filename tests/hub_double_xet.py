@@ -7,7 +7,8 @@
     GET  /v1/reconstructions/<file>          the same the other way round, with addresses and byte ranges
 
 A file of a shard is put together from its chunks at once, and refused unless its sha256 is the stated one: what `hf_xet` sends has to mean
-what it was given. Addresses that end in /v2 are 404, so that the client falls back to /v1. Formats: the specification in huggingface/xet-core.
+what it was given. Addresses that begin with /v2 are 404, and the client falls back to /v1. Formats: the specification in
+huggingface/xet-core, and what the client was seen to send.
 """
 
 import hashlib

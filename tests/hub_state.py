@@ -138,7 +138,7 @@ class Hub:
             return found
 
 
-class Refused(Exception):
+class Refused(Exception):  # noqa: N818 - an answer, not a fault
     """An error as the Hub words it: status, X-Error-Code, message."""
 
     def __init__(self, status: int, code: str, message: str) -> None:

@@ -126,6 +126,8 @@ class Place:
             if isinstance(error, OSError) and (mended := InputError.of(error)):
                 raise mended from None
             cause = error.__cause__ or error
+            if "No space left" in str(cause):  # hf_xet, which keeps what it has cut into chunks
+                raise InputError("HF_HOME", found="no space left on device", expected="room for the cache of `huggingface_hub`") from None
             found = f"a way that breaks off ({type(cause).__name__}: {str(cause).splitlines()[0] if str(cause) else ''})"
             raise InputError(self.where, found=found, expected=_AGAIN) from None
 

@@ -46,6 +46,7 @@ def server(one_hub: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Hub
     one_hub.asked.clear()
     HfFileSystem.clear_instance_cache()
     monkeypatch.setattr(constants, "ENDPOINT", one_hub.url)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", one_hub.url + "/{repo_id}/resolve/{revision}/{filename}")
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
     monkeypatch.setattr(constants, "HF_STORED_TOKENS_PATH", str(tmp_path / "no-tokens"))
@@ -104,16 +105,17 @@ def test_round_trip_by_xet(server: Hub, small: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False)
     done = publish(small, tag="v1.0.0")
     repo = server.repos[REPO]
-    assert server.count("POST /v1/shards") and not server.count("PUT /lfs/"), "the bytes went by Xet"
+    assert (server.count("POST /v1/shards") > 0, server.count("PUT /lfs/")) == (True, 0), "the bytes went by Xet"
     assert (done["changed"], done["commit"], repo.tags) == (True, heads(server)[0], {"v1.0.0": done["commit"]})
-    assert repo.private and len(heads(server)) == 2
+    assert repo.private
+    assert len(heads(server)) == 2
 
     listed = {file["path"] for stage in json.loads((small / "manifest.json").read_bytes())["stages"].values() for file in stage["files"]}
     assert set(repo.files()) == listed | {"manifest.json", "recipe.resolved.yaml", "README.md", ".gitattributes"}
     for path in listed | {"manifest.json"}:
         assert repo.files()[path].data == (small / path).read_bytes(), path
     said = b"".join(file.data for path, file in repo.files().items() if not path.endswith(".parquet"))
-    assert str(small.parents[2]).encode() not in said and b"/data/seeds" not in said, "no folder of this machine"
+    assert not [folder for folder in (str(small.parents[2]).encode(), b"/data/seeds") if folder in said], "no folder of this machine"
     (tmp_path / "recipe.yaml").write_bytes(repo.files()["recipe.resolved.yaml"].data)
     assert small.name.endswith(resolve(str(tmp_path / "recipe.yaml")).fingerprint), "the recipe in the repository makes this dataset"
 
@@ -139,19 +141,22 @@ def test_a_new_version_says_what_changed(server: Hub, small: Path, larger: Path,
     emitted: list[dict[str, Any]] = []
     monkeypatch.setattr("prefloom.flows.publish.emit_event", lambda event, **said: emitted.append({"event": event} | said))
     first = publish(small)
-    server.push(REPO, {"LICENSE": b"mine", "labels/part-00099.parquet": b"PAR1"})
+    server.push(REPO, {"LICENSE": b"mine", "exports/trl/train/part-00099.parquet": b"PAR1"})
     second = publish(larger, tag="v2")
     files = server.repos[REPO].files("v2")
     assert files["LICENSE"].data == b"mine", "what others put there stays"
+    assert "exports/trl/train/part-00099.parquet" not in files, "what would be read as a part of a table goes"
     page = files["README.md"].data.decode()
-    assert f"Against {small.name}: 1,177 labels in both: 0 turned" in page and "personas.0.count: 30 → 40" in page
+    assert f"Against {small.name}: 1,177 labels in both: 0 turned" in page
+    assert "personas.0.count: 30 → 40" in page
     assert yaml.safe_load(page.split("---\n")[1])["license"] == "cc-by-4.0"
     assert "| judge (small of prefloom's simulated society) | judgements | mit |" in page
     assert server.repos[REPO].files(first["commit"])["README.md"].data != files["README.md"].data, "the first version is still there"
     gone = {path for path in server.repos[REPO].files(first["commit"]) if path not in files}
     assert gone <= {path for path in server.repos[REPO].files(first["commit"]) if not (larger / path).exists()}
     refused(small, "--tag: found v2, which names another version", tag="v2")
-    assert publish(larger, tag="v2.0")["changed"] and server.repos[REPO].tags["v2.0"] == second["commit"], "a missing tag is mended"
+    assert publish(larger, tag="v2.0")["changed"], "a missing tag is mended"
+    assert server.repos[REPO].tags["v2.0"] == second["commit"]
     rows = pl.read_parquet(larger / "preferences/*.parquet").height
     payload = {"repo_id": REPO, "revision": second["commit"], "tag": "v2", "dataset": larger.name, "rows": rows}
     assert emitted[1] == {"event": EVENT, "resource": {"prefect.resource.id": f"prefloom.dataset.{REPO}"}, "payload": payload}
@@ -177,7 +182,8 @@ def test_whatever_breaks_the_repository_is_whole(server: Hub, small: Path, large
 
     server.fault(".*/commit/", lost=True)
     done = publish(larger)
-    assert done["changed"] and [c.title for c in server.repos[REPO].history()[:2]] == ["Publish " + larger.name, "by hand"], "once"
+    assert done["changed"]
+    assert [commit.title for commit in server.repos[REPO].history()[:2]] == ["Publish " + larger.name, "by hand"], "once"
     assert not publish(larger)["changed"]
     assert server.repos[REPO].files()["notes.md"].data == b"somebody else"
 
@@ -213,3 +219,42 @@ def test_what_is_not_published(server: Hub, small: Path, copy: Path, monkeypatch
     (copy / "manifest.json").unlink()
     refused(copy, "found no manifest.json")
     assert len(server.asked) == asked, "the Hub is asked nothing"
+
+
+def command(server: Hub, run: Path, home: Path) -> "subprocess.Popen[str]":
+    """`prefloom publish` in a process of its own, by Xet."""
+    env = os.environ | {"HF_ENDPOINT": server.url, "HF_HOME": str(home), "PYTHONPATH": os.pathsep.join(sys.path)}
+    line = [sys.executable, "-m", "prefloom.flows.cli", "publish", str(run), "--repo-id", REPO, "--json"]
+    return subprocess.Popen(line, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_killed_while_it_sends(server: Hub, small: Path, tmp_path: Path) -> None:
+    ended: list[subprocess.Popen[str]] = []
+    server.fault("POST /v1/shards", first=lambda: ended[0].kill())
+    ended.append(command(server, small, tmp_path / "hf"))
+    ended[0].communicate()
+    assert ended[0].returncode == -9
+    assert set(server.repos[REPO].files()) == {".gitattributes"}
+    assert publish(small)["changed"]
+    assert len(heads(server)) == 2
+
+
+def test_a_disk_that_is_full(server: Hub, small: Path, tmp_path: Path) -> None:
+    home = tmp_path / "hf"
+    home.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8k", "none", str(home)], capture_output=True, check=False).returncode:
+        pytest.skip("this machine lets nobody mount")
+    try:
+        ended = command(server, small, home)
+        err = ended.communicate()[1]
+        assert (ended.returncode, err.strip()) == (
+            2,
+            "prefloom: HF_HOME: found no space left on device; expected room for the cache of `huggingface_hub`",
+        )
+        assert set(server.repos[REPO].files()) == {".gitattributes"}
+        subprocess.run(["mount", "-o", "remount,size=64m", str(home)], check=True)
+        ended = command(server, small, home)
+        assert json.loads(ended.communicate()[0])["dataset"] == small.name
+    finally:
+        subprocess.run(["umount", str(home)], check=True)
+    assert len(heads(server)) == 2
