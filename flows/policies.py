@@ -15,6 +15,7 @@
 """
 
 import os
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 from urllib.parse import urlsplit
@@ -77,7 +78,8 @@ def placement(run: Run) -> AbstractContextManager[Any]:
     from prefect.settings import get_current_settings
     from prefect_ray.context import remote_options
 
-    machines = {node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
+    nodes: Callable[[], list[dict[str, Any]]] = ray.nodes
+    machines = {node["NodeManagerAddress"] for node in nodes() if node["Alive"]}
     if len(machines) > 1 and urlsplit(get_current_settings().api.url or "").hostname in ("localhost", "127.0.0.1"):
         expected = f"a Prefect server that all {len(machines)} machines of the Ray cluster reach"
         raise InputError("PREFECT_API_URL", found="this machine's own", expected=expected)

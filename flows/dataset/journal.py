@@ -28,6 +28,7 @@ import polars as pl
 
 from prefloom.flows.dataset.store import Store, named
 from prefloom.schemas.errors import InputError
+from prefloom.schemas.ids import content_hash
 
 if TYPE_CHECKING:
     from prefloom.flows.dataset.journal_objects import Flushes
@@ -42,7 +43,7 @@ class Journal:
 
     def __init__(self, folder: Path | str, owner: str = "") -> None:
         self.store = Store(str(folder))
-        self.owner = owner or str(os.getpid())  # whose segments `load` need not read: a run's other shards ask about other scopes
+        self.owner, self._shard = owner or str(os.getpid()), ""
 
     @property
     def folder(self) -> Path:
@@ -50,12 +51,13 @@ class Journal:
         return Path(self.store.url)
 
     def load(self, scopes: Sequence[str]) -> dict[str, bytes]:
-        """key -> reply (JSON bytes) of every call in these scopes that is sealed, or that another run is writing down now."""
+        """key -> reply (JSON bytes) of every call in these scopes: sealed, or written down by another run or an earlier try."""
         held: dict[str, bytes] = {}
         if not scopes:
             return held
-        wanted = set(scopes)  # of others first: what is sealed in between is then read twice and not missed
-        others = {key: reply.encode() for key, scope, reply in self._unsealed(f"-{self.owner}-") if scope in wanted}
+        wanted, self._shard = set(scopes), content_hash(sorted(scopes), size=4)
+        # Open segments first: one that is sealed in between is then read twice and not missed.
+        others = {key: reply.encode() for key, scope, reply in self._unsealed(self._may_matter) if scope in wanted}
         near = pl.col("scope").is_between(pl.lit(min(scopes)), pl.lit(max(scopes)))  # skips row groups
         for rows in self._sealed(lambda file: file.filter(near & pl.col("scope").is_in(list(scopes))).select("key", "reply").drop_nulls()):
             held.update(zip(rows["key"].to_list(), (reply.encode() for reply in rows["reply"].to_list()), strict=True))
@@ -76,10 +78,14 @@ class Journal:
         # Open segments first: one that is sealed in between is then read twice and not missed.
         return Glance(self, pl.DataFrame(list(self._unsealed()), schema=_SCHEMA, orient="row"))
 
-    def _unsealed(self, but: str | None = None) -> Iterator[tuple[str, str, str]]:
-        """(key, scope, reply) rows of all open segments, except those with `but` in their name."""
+    def _may_matter(self, name: str) -> bool:
+        """Whether an open segment may hold calls of this shard: this run's other shards ask about other scopes."""
+        return f"-{self.owner}-" not in name or f"-{self._shard}-" in name
+
+    def _unsealed(self, wanted: Callable[[str], bool] = lambda _: True) -> Iterator[tuple[str, str, str]]:
+        """(key, scope, reply) rows of the open segments with such names."""
         for path in sorted(self.folder.glob("open-*.jsonl")):
-            if but is None or but not in path.name:
+            if wanted(path.name):
                 with suppress(FileNotFoundError), path.open("rb") as file:
                     yield from rows_of(file)
 
@@ -90,7 +96,7 @@ class Journal:
 
     def _open_name(self) -> str:
         """Sorted by time; no other writer has it, on this machine or another."""
-        return f"open-{time.time_ns():020d}-{self.owner}-{os.getpid()}-{next(_COUNTER):04d}-{uuid.uuid4().hex[:8]}"
+        return f"open-{time.time_ns():020d}-{self.owner}-{os.getpid()}-{self._shard}-{next(_COUNTER):04d}-{uuid.uuid4().hex[:8]}"
 
     def seal(self) -> None:
         """Turn every segment whose writer is gone into one sealed file. Safe beside other builds under the same root."""

@@ -9,7 +9,7 @@ comes first. So a machine that dies costs, for each shard it works on, the calls
 
 import io
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from prefloom.flows.dataset.journal import SEALED_ROWS, Journal, encoded, rows_of, write_sealed
 
@@ -48,8 +48,8 @@ class ObjectJournal(Journal):
     def _flushes(self) -> list[str]:
         return self.store.list("open-*.jsonl")
 
-    def _unsealed(self, but: str | None = None) -> Iterator[tuple[str, str, str]]:
-        names = [name for name in self._flushes() if but is None or but not in name]
+    def _unsealed(self, wanted: Callable[[str], bool] = lambda _: True) -> Iterator[tuple[str, str, str]]:
+        names = [name for name in self._flushes() if wanted(name)]
         for start in range(0, len(names), _AT_ONCE):
             for content in self.store.read_all(names[start : start + _AT_ONCE]).values():
                 yield from rows_of(content.splitlines(keepends=True))

@@ -24,7 +24,7 @@ def test_killed_then_begun_twice_at_once(bucket: str, small: Path) -> None:
     run = Run(f"{out}/runs/{small.name}")
     journal = run.journal(manifest.load(here).models["judge"])
     build = start(out)
-    while build.poll() is None and not run.store.list("judgements/part-*"):
+    while build.poll() is None and not journal.store.list("*"):
         time.sleep(0.05)
     os.kill(build.pid, signal.SIGKILL)
     build.communicate()

@@ -1,4 +1,4 @@
-"""Shards in a Ray cluster of two nodes: the same bytes as in threads, also when a node dies in the middle; what a shard refuses is one line."""
+"""Shards in a Ray cluster of two nodes: the bytes of threads, also when a node dies in the middle; what a shard refuses is one line."""
 
 import os
 import subprocess
@@ -76,5 +76,5 @@ def test_ray_is_no_part_of_the_fingerprint_and_not_imported_unless_wanted(monkey
 def test_machines_that_cannot_reach_prefect_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
     ray = pytest.importorskip("ray")
     monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "NodeManagerAddress": f"10.0.0.{i}"} for i in range(2)])
-    with pytest.raises(InputError, match="PREFECT_API_URL: .* that all 2 machines of the Ray cluster reach"):
+    with pytest.raises(InputError, match=r"PREFECT_API_URL: .* that all 2 machines of the Ray cluster reach"):
         policies.placement(resolve("demo", ["run.runner=ray"]).recipe.run)

@@ -109,3 +109,11 @@ def test_a_damaged_sealed_file_is_named(journal: Journal) -> None:
     (journal.folder / "sealed-000001.parquet").write_bytes(b"PAR1 torn PAR1")
     with pytest.raises(InputError, match=r"sealed-000001\.parquet"):
         journal.load(["s"])
+
+
+def test_a_shard_that_is_started_anew_finds_what_its_lost_worker_wrote(tmp_path: Path) -> None:
+    lost, anew, other = (Journal(tmp_path / "m", "run") for _ in range(3))
+    assert lost.load(["s", "t"]) == {}
+    lost.segment().append([("k", "s", b"{}")])  # and never closed
+    assert anew.load(["t", "s"]) == {"k": b"{}"}
+    assert other.load(["s"]) == {}, "this run's other shards need not be read"

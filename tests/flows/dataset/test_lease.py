@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +23,9 @@ def far(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
 
 
 @pytest.fixture
-def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing can be known of a holder's process, as on another machine."""
     monkeypatch.setattr(module, "_process", list)
-    yield
 
 
 def test_a_living_holder_is_named_and_the_lease_is_given_back(far: Store) -> None:
