@@ -16,7 +16,7 @@ from prefloom.flows.steps.exports_fedbiscuit import export_clients, export_feder
 from prefloom.flows.steps.exports_fspo import export_fspo
 from prefloom.flows.steps.exports_neural import export_neural
 from prefloom.flows.steps.exports_personalllm import export_wide
-from prefloom.flows.steps.exports_rows import Sources
+from prefloom.flows.steps.exports_rows import COLUMNS, Sources
 from prefloom.prompts import expect_inputs
 from prefloom.schemas.label import Preference, TrlExample
 from prefloom.schemas.splits import SPLITS
@@ -28,7 +28,7 @@ def export_preferences(job: ShardJob) -> ShardReport:
     wanted = recipe.exports
     if not wanted.wanted:
         return ShardReport(0, 0, {})
-    preferences = tables.read(store, job.part("preferences"), Preference)
+    preferences = tables.read(store, job.part("preferences"), Preference, COLUMNS)
     sources = Sources.of(store)
     if wanted.trl:
         export_trl(job, sources, preferences)

@@ -11,7 +11,7 @@ by itself: personas of the training split that have a row in each. Folders are t
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import polars as pl
@@ -19,7 +19,7 @@ import polars as pl
 from prefloom.flows.dataset import tables
 from prefloom.flows.dataset.shards import ShardJob
 from prefloom.flows.dataset.store import Store
-from prefloom.flows.steps.exports_rows import MAP, Sources, sided, sides, write_json
+from prefloom.flows.steps.exports_rows import COLUMNS, MAP, Sources, sided, sides, write_json
 from prefloom.schemas.exported import ClientPreference
 from prefloom.schemas.exports import FedBiscuitExport
 from prefloom.schemas.ids import draw, keys, unit
@@ -50,7 +50,7 @@ def export_federation(job: ShardJob, sources: Sources) -> None:
     store, settings = job.run.store, job.run.resolved.recipe.exports.fedbiscuit
     assert settings
     names = store.list("preferences/part-*.parquet")
-    account = Account(sources, settings, [tables.read(store, name, Preference, IDS) for name in names])
+    account = Account(sources, settings, (tables.read(store, name, Preference, COLUMNS) for name in names))
     for split in MAP.values():
         written = _lines(store, f"{FOLDER}/shp_cmpr_{split}.jsonl", account.rows(store, names, split))
         assert written == account.counts[split], f"{written} rows of {split} for {account.counts[split]}"
@@ -59,20 +59,17 @@ def export_federation(job: ShardJob, sources: Sources) -> None:
     write_json(store, f"{FOLDER}/accounting-00000.json", account.told())
 
 
-IDS = ["persona_id", "comparison_id", "prompt_id", "chosen_id", "rejected_id", "split", "margin", "confidence"]
-
-
 class Account:
     """What becomes of each preference: a row of one file over all clients, or left out for the first reason that holds."""
 
-    def __init__(self, sources: Sources, settings: FedBiscuitExport, shards: list[pl.DataFrame]) -> None:
+    def __init__(self, sources: Sources, settings: FedBiscuitExport, shards: Iterable[pl.DataFrame]) -> None:
         self.sources, self.settings = sources, settings
         columns = ["persona_id", "half", "reason", "held_out"]
-        halves = [placed(sources, rows, settings, index).select(columns) for index, rows in enumerate(shards)]
-        counted = pl.concat(halves).group_by(columns).len()
+        parts = (placed(sources, rows, settings, index).group_by(columns).len() for index, rows in enumerate(shards))
+        counted = pl.concat(list(parts))
         there = counted.filter(pl.col("reason").is_null(), ~pl.col("held_out"))
         self.files = [half for half in MAP.values() if half in set(there["half"])]
-        whole = there.group_by("persona_id").len().filter(pl.col("len") == len(self.files))
+        whole = there.group_by("persona_id").agg(pl.col("half").n_unique()).filter(pl.col("half") == len(self.files))
         self.clients = whole["persona_id"].sort()
         self.counts: Counter[str] = Counter()
         self.left_out: Counter[str] = Counter()
@@ -88,7 +85,7 @@ class Account:
     def rows(self, store: Store, names: list[str], split: str) -> Iterator[pl.DataFrame]:
         """The lines of one file, shard by shard."""
         for index, name in enumerate(names):
-            kept = placed(self.sources, tables.read(store, name, Preference, IDS), self.settings, index).filter(
+            kept = placed(self.sources, tables.read(store, name, Preference, COLUMNS), self.settings, index).filter(
                 pl.col("reason").is_null(), pl.col("half") == split, pl.col("persona_id").is_in(self.clients.implode())
             )
             for rows in self.sources.groups(kept):

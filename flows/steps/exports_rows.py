@@ -1,7 +1,7 @@
 """Preferences with what they are about, for the exports: texts are read once per shard and joined a row group at a time.
 
     sources = Sources.of(store)
-    for rows in sources.groups(preferences):        # 64 MB of text or less at a time, in the order of the preferences
+    for rows in sources.groups(preferences):        # 40 MB of text or less at a time, in the order of the preferences
         rows["prompt"], rows["chosen"], rows["rejected"], rows["description"], rows["level"], …
 
 `level` is what FSPO calls a user: where all personas come from templates with one trait, its value ("positive+concise"), and else
@@ -27,7 +27,8 @@ from prefloom.schemas.ids import draw, keys
 from prefloom.schemas.persona import Persona
 from prefloom.schemas.prompt import Prompt
 
-GROUP = 64 << 20  # bytes of text in a row group: what a reader, or the Hub's viewer, has to hold at a time
+COLUMNS = ["persona_id", "comparison_id", "prompt_id", "chosen_id", "rejected_id", "margin", "confidence", "split"]  # that exports read
+GROUP = 40 << 20  # bytes of text in a row group: what a reader, or the Hub's viewer, has to hold at a time
 MAP = {"train": "train", "validation": "val", "test": "test"}  # our halves, as the federated and the neural loaders call them
 
 
