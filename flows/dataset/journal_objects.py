@@ -25,7 +25,10 @@ class ObjectJournal(Journal):
         return Flushes(self)
 
     def seal(self) -> None:
-        """Turn the flushes that are there into sealed files, those of living builds too. Safe beside others who do the same."""
+        """Turn the flushes that are there into sealed files, those of living builds too.
+
+        Safe beside others who do the same: a call that two take stands in two files, equal, and is found as before.
+        """
         while names := self._flushes():
             # Numbered before they are read: if somebody seals meanwhile, the number is taken, and what is there is looked at anew.
             number = max((int(name[7:13]) for name in self._sealed_files()), default=0) + 1
