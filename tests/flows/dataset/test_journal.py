@@ -109,3 +109,14 @@ def test_a_damaged_sealed_file_is_named(journal: Journal) -> None:
     (journal.folder / "sealed-000001.parquet").write_bytes(b"PAR1 torn PAR1")
     with pytest.raises(InputError, match=r"sealed-000001\.parquet"):
         journal.load(["s"])
+
+
+def test_more_segments_than_are_opened_at_a_time(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("prefloom.flows.dataset.journal.SEALED_SEGMENTS", 2)
+    for number in range(5):
+        put(journal, ("same", "s", b'{"text":"%d"}' % number), (f"k{number}", "s", b"{}"))
+    journal.seal()
+    held = journal.load(["s"])
+    assert held["same"] == b'{"text":"4"}', "the latest"
+    assert held.keys() == {"same", *(f"k{number}" for number in range(5))}
+    assert not list(journal.folder.glob("open-*"))
