@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 _COUNTER = itertools.count()
 SEALED_ROWS = 65_536  # a sealed file is made in memory: some 100 MB while it is
+SEALED_SEGMENTS = 64  # open at a time: a stage of a thousand shards leaves a thousand
 _SCHEMA = {"key": pl.String, "scope": pl.String, "reply": pl.String}
 
 
@@ -105,18 +106,23 @@ class Journal:
         with (self.folder / ".seal").open("w") as guard:
             fcntl.flock(guard, fcntl.LOCK_EX)
             self.store.sweep()
-            claimed = [segment for path in sorted(self.folder.glob("open-*.jsonl")) if (segment := _claim(path))]
-            rows: list[tuple[str, str, str]] = []
-            for file in claimed:
-                rows.extend(rows_of(file))
-                if len(rows) >= SEALED_ROWS:
-                    self._publish(rows)
-                    rows = []
-            if rows:
+            paths = sorted(self.folder.glob("open-*.jsonl"))
+            for first in range(0, len(paths), SEALED_SEGMENTS):
+                self._seal(paths[first : first + SEALED_SEGMENTS])
+
+    def _seal(self, paths: Sequence[Path]) -> None:
+        claimed = [segment for path in paths if (segment := _claim(path))]
+        rows: list[tuple[str, str, str]] = []
+        for file in claimed:
+            rows.extend(rows_of(file))
+            if len(rows) >= SEALED_ROWS:
                 self._publish(rows)
-            for file in claimed:
-                Path(file.name).unlink()
-                file.close()
+                rows = []
+        if rows:
+            self._publish(rows)
+        for file in claimed:
+            Path(file.name).unlink()
+            file.close()
 
     def _sealed_files(self) -> list[str]:
         return [name for name in self.store.list("sealed-*.parquet") if re.fullmatch(r"sealed-\d{6}\.parquet", name)]

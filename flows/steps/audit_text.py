@@ -35,7 +35,8 @@ def _part(found: Part) -> list[str]:
     coverage, ties = found["coverage"], found["ties"]
     lines = wrap(
         f"{coverage['labels']:,} labels of {coverage['asked']:,} comparisons asked ({_percent(coverage['share'])} could be read); "
-        f"{ties['margin']:,} without a margin and {ties['target']:,} without a better answer count half",
+        f"{ties['margin']:,} without a margin and {ties['target']:,} without a better answer count half"
+        + (f". Of {coverage['every']:,} labels these are all that {coverage['people']:,} personas gave" if "every" in coverage else ""),
         WIDTH,
     )
     return [

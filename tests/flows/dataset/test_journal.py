@@ -117,3 +117,14 @@ def test_a_shard_that_is_started_anew_finds_what_its_lost_worker_wrote(tmp_path:
     lost.segment().append([("k", "s", b"{}")])  # and never closed
     assert anew.load(["t", "s"]) == {"k": b"{}"}
     assert other.load(["s"]) == {}, "this run's other shards need not be read"
+
+
+def test_more_segments_than_are_opened_at_a_time(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("prefloom.flows.dataset.journal.SEALED_SEGMENTS", 2)
+    for number in range(5):
+        put(journal, ("same", "s", b'{"text":"%d"}' % number), (f"k{number}", "s", b"{}"))
+    journal.seal()
+    held = journal.load(["s"])
+    assert held["same"] == b'{"text":"4"}', "the latest"
+    assert held.keys() == {"same", *(f"k{number}" for number in range(5))}
+    assert not list(journal.folder.glob("open-*"))
