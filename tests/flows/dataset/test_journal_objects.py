@@ -22,15 +22,17 @@ def rows(*numbers: int) -> list[tuple[str, str, bytes]]:
 
 def test_answers_are_held_back_until_they_are_used_or_many_or_old(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal_objects, "FLUSH_ROWS", 4)
-    monkeypatch.setattr(journal_objects, "FLUSH_SECONDS", 0.3)
+    monkeypatch.setattr(journal_objects, "FLUSH_SECONDS", 300)
     journal, other = ObjectJournal(url, "one"), ObjectJournal(url, "two")
     writer = journal.segment()
     writer.append(rows(1))
     assert other.load(["s"]) == {}
     writer.append(rows(2, 3, 4))
     assert len(other.load(["s"])) == 4, "there are many"
+    monkeypatch.setattr(journal_objects, "FLUSH_SECONDS", 0.1)
     writer.append(rows(5))
     time.sleep(1.0)
+    monkeypatch.setattr(journal_objects, "FLUSH_SECONDS", 300)
     assert len(other.load(["s"])) == 5, "it is old"
     writer.append(rows(6))
     writer.flush()
