@@ -49,12 +49,12 @@ docs: .venv/installed
 	@echo "installing into .venv: about a minute"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "prefloom needs Python 3.11 or newer")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,embed]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[dev,embed]'
 	@touch $@
 
 # pip finds torch's CPU build by its own configuration (PIP_EXTRA_INDEX_URL or PIP_FIND_LINKS where the index has none), and uv, which is
-# ten times as fast with the other 146 packages, keeps it. The `vllm` command reads its version from a package called vllm: hence METADATA.
+# ten times as fast with the other packages, keeps it. The `vllm` command reads its version from a package called vllm: hence METADATA.
 $(VLLM)/installed: tests/vllm/requirements.txt tests/vllm/overrides.txt | .venv/installed
 	@echo "installing into $(VLLM): about a minute"
 	$(PYTHON) -m venv --clear $(VLLM)
