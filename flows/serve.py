@@ -8,7 +8,9 @@ runs is cancelled. When the process ends the schedule is paused; the deployments
 """
 
 import asyncio
+import os
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -173,7 +175,10 @@ def serve(plan: Plan) -> None:
     for deployment in plan.deployments():
         runner.add_deployment(deployment)
     # Prefect's own answer to SIGTERM leaves what runs as it is, and its answer to Ctrl-C kills it without a word to the server.
-    setattr(runner, "handle_sigterm", lambda *_: signal.raise_signal(signal.SIGINT))  # noqa: B010
+    setattr(runner, "handle_sigterm", lambda *_: os.kill(os.getpid(), signal.SIGINT))  # noqa: B010
+    # A terminal sends Ctrl-C to tonight's process too, which shall be cancelled and not torn: it inherits that this thread blocks it.
+    threading.Thread(target=threading.Event().wait, name="prefloom-signals", daemon=True).start()  # one there has to be that takes it
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     with suppress(KeyboardInterrupt):  # the second Ctrl-C, for whom it takes too long
         asyncio.run(_until_told(runner))
 

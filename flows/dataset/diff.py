@@ -40,8 +40,9 @@ def diff(old: Store, new: Store) -> Found:
         "new": f"{after.name}-{after.fingerprint}",
         "recipe": changes(before.recipe, after.recipe),
         "rows": [
-            {"table": name, "old": _kept(before, name), "new": _kept(after, name)}
+            {"table": name, "unit": BY_NAME[name].unit, "old": _kept(before, name), "new": _kept(after, name)}
             for name in dict.fromkeys([*before.stages, *after.stages])
+            if name in BY_NAME
         ],
         "labels": _labels(counted),
         "groups": _groups(counted, people[1]),

@@ -15,7 +15,7 @@ LONGEST = 60  # characters of a value
 def text(found: dict[str, Any]) -> str:
     """All of it, the long lists cut."""
     lines = [f"{found['old']} -> {found['new']}", ""]
-    lines += [f"  {row['table']:<12} {_number(row['old']):>11} -> {_number(row['new']):>11}" for row in found["rows"]]
+    lines += [f"  {row['table']:<12} {_number(row['old']):>11} -> {_number(row['new']):>11} {row['unit']}s" for row in found["rows"]]
     lines += ["", summary(found["labels"])]
     lines += _listed("recipe", [f"{row['key']}: {_value(row['old'])} -> {_value(row['new'])}" for row in found["recipe"]])
     lines += _listed(

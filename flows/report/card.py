@@ -88,7 +88,7 @@ def card(store: Store, resolved: Resolved, repo_id: str, terms: Terms, tag: str 
     said, numbers, listed = recipe.publish, figures(store), configs(found)
     title = said.pretty_name or recipe.name
     embedded = portable.text(resolved)
-    citation = said.citation or _citation(title, said.authors, repo_id)
+    citation = said.citation or _citation(title, said.authors, repo_id, tag)
     folder = files("prefloom.flows.report")
     template = _environment().from_string((folder / "card.md").read_text(encoding="utf-8"))
     return template.render(
@@ -103,6 +103,7 @@ def card(store: Store, resolved: Resolved, repo_id: str, terms: Terms, tag: str 
         SPLITS=SAID,
         tables=[{"name": one["config_name"], "rows": one["rows"], "what": ROWS[one["config_name"]]} for one in listed],
         judge=recipe.judgements.model if recipe.asks else "",
+        simulated=not _asked(resolved),
         accuracy=_accuracy(store),
         funnel=_funnel(found),
         licence=None if terms.objections else terms.licence,
@@ -121,7 +122,6 @@ def card(store: Store, resolved: Resolved, repo_id: str, terms: Terms, tag: str 
 def _header(resolved: Resolved, title: str, terms: Terms, listed: list[dict[str, Any]], rows: int) -> str:
     """The YAML header. A licence that is not settled is `other`, so that nobody takes it for a permission."""
     settled = terms.licence is not None and not terms.objections
-    asked = any(isinstance(model, EndpointModel) for model in resolved.recipe.models.values())
     content = {
         "pretty_name": " ".join(visible(title).split()),
         "license": terms.licence if settled else "other",
@@ -132,7 +132,7 @@ def _header(resolved: Resolved, title: str, terms: Terms, listed: list[dict[str,
         "annotations_creators": ["machine-generated"],
         "language_creators": ["machine-generated"],
         "source_datasets": ["original"],
-        "tags": ["synthetic", "preference", "dpo", "personalization", "trl", "prefloom", *([] if asked else ["simulated"])],
+        "tags": ["synthetic", "preference", "dpo", "personalization", "trl", "prefloom", *([] if _asked(resolved) else ["simulated"])],
         "configs": [{key: value for key, value in one.items() if key != "rows"} for one in listed],
     }
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=10_000)
@@ -144,7 +144,7 @@ def _funnel(found: Manifest) -> list[dict[str, Any]]:
         if entry := found.stages.get(stage.name):
             reasons = sorted(entry.rejected.items(), key=lambda item: -item[1])
             said = ", ".join(f"{count:,} {reason.partition('/')[2]}" for reason, count in reasons[:MOST])
-            rows.append({"stage": stage.name, "considered": entry.considered, "kept": entry.kept, "reasons": said})
+            rows.append({"stage": stage.name, "unit": stage.unit, "considered": entry.considered, "kept": entry.kept, "reasons": said})
     return rows
 
 
@@ -166,16 +166,27 @@ def _difference(found: dict[str, Any] | None) -> dict[str, Any] | None:
     moved = [f"{row['trait']} {row['value']}: {row['old']:.1%} → {row['new']:.1%}" for row in found["population"][:MOST]]
     turned = [f"{row['trait']} {row['value']}: {row['share']:.1%} of {row['shared']:,}" for row in found["groups"][:MOST]]
     spread = [f"{row['what']}: {row['old']:.3f} → {row['new']:.3f}" for row in found["diversity"] if None not in (row["old"], row["new"])]
-    changed = [f"{row['key']}: {row['old']} → {row['new']}" for row in found["recipe"][:MOST]]
+    changed = [f"{row['key']}: {_value(row['old'])} → {_value(row['new'])}" for row in found["recipe"][:MOST]]
     titles = {"In the recipe:": changed, "Labels turned, by group:": turned, "Shares of the population:": moved, "Diversity:": spread}
     lists = [(title, rows) for title, rows in titles.items() if rows]
     return {"summary": f"Against {found['old']}: {summary(found['labels'])}.", "rows": found["rows"], "lists": lists}
 
 
-def _citation(title: str, authors: list[str], repo_id: str) -> str:
+def _asked(resolved: Resolved) -> bool:
+    """Whether any model is more than a member of the society."""
+    return any(isinstance(model, EndpointModel) for model in resolved.recipe.models.values())
+
+
+def _value(value: object) -> str:
+    """A value of a recipe as YAML would have it on one line."""
+    return "none" if value is None else yaml.safe_dump(value, default_flow_style=True, width=10_000).removesuffix("\n...\n").strip()
+
+
+def _citation(title: str, authors: list[str], repo_id: str, tag: str | None) -> str:
     key = re.sub(r"\W+", "_", repo_id.rpartition("/")[2])
     fields = {"author": " and ".join(authors) or repo_id.partition("/")[0], "title": title}
     fields = {name: re.sub(r"[{}\\]", "", " ".join(value.split())) for name, value in fields.items()}
+    fields |= {"version": tag} if tag else {}
     fields |= {"howpublished": f"\\url{{https://huggingface.co/datasets/{repo_id}}}"}
     return "\n".join([f"@misc{{{key},", *(f"  {name} = {{{value}}}," for name, value in fields.items()), "}"])
 
