@@ -160,7 +160,8 @@ class Build:
         """
         stage, recipe = stages.BY_NAME[name], self.run.resolved.recipe
         limit = recipe.limits.failures
-        retry = self.retry_failed and stage.asks_models
+        # What was lost is asked once more, not in every round of a target; its rounds ask nobody, and one goes on from the other.
+        retry = self.retry_failed and stage.asks_models and name != "targets" and name not in self.done
 
         def is_fresh() -> StageEntry | None:
             fresh = freshness.fresh(self.run, stage, self.uses)

@@ -152,6 +152,9 @@ def fedbiscuit(store: Store, _: Recipe) -> Check:
     rows_in, ones = 0, 0
     kept = set().union(*(_column(store, f"{folder}/shp_rlhf_{half}.jsonl", "instruction") for half in halves))
     for half, split in halves.items():
+        own = set(known.prompts.filter(pl.col("prompt_split") == split)["asked"])
+        strange = _column(store, f"{folder}/shp_rlhf_{half}.jsonl", "instruction") - own
+        check.expect(not strange, f"{folder}/shp_rlhf_{half}.jsonl has {len(strange)} prompts that are not of its split")
         name, seen = f"{folder}/shp_cmpr_{half}.jsonl", []
         first = pl.col("choice") == 0
         for rows in _lines(store, name):
@@ -195,7 +198,10 @@ def fedbiscuit(store: Store, _: Recipe) -> Check:
                 & (pl.col("split").replace_strict(halves) == pl.col("prompt_split"))
                 & (pl.lit(name.split("/")[3]) == "client_id=" + pl.col("persona_id"))
             )
-            check.refuse(told, {f"rows of {name} differ from their preference": ~right})
+            shown = pl.col("prompt").is_in(list(kept))
+            check.refuse(
+                told, {f"rows of {name} differ from their preference": ~right, f"rows of {name} show a prompt kept for RLHF": shown}
+            )
             held += rows.height
     check.expect(held == account.get("rows_in_folders"), f"{held} rows in the folders, the account says {account.get('rows_in_folders')}")
     return check

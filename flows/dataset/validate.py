@@ -42,7 +42,7 @@ from prefloom.schemas.record import Record
 from prefloom.schemas.refined import Refined
 from prefloom.schemas.score import Score, Standard
 from prefloom.schemas.sources import ModelCandidates
-from prefloom.schemas.splits import persona_splits, split_of
+from prefloom.schemas.splits import SPLITS, persona_splits, split_of
 from prefloom.schemas.target import Quota
 from prefloom.schemas.texts import short
 
@@ -120,6 +120,7 @@ def _files(store: Store, found: Manifest, recipe: Recipe) -> Check:
         if file.path.split("/")[0] not in RECORDS or not (_PATH.fullmatch(file.path) or _EXPORTS.fullmatch(file.path)):
             check.problems.append(f"{short(file.path)!r} is no path of a dataset")
             continue
+        check.expect(_is_wanted(file.path, recipe), f"{file.path} is no file of this recipe: another stage, export, split or part")
         size = store.size(file.path)
         if size is None:
             check.problems.append(f"{file.path} is missing")
@@ -134,6 +135,21 @@ def _files(store: Store, found: Manifest, recipe: Recipe) -> Check:
     extra = {name for pattern in _LISTED for name in store.list(pattern)} - {f.path for f in found.files}
     check.expect(not extra, f"not in the manifest: {', '.join(sorted(extra)[:5])}")
     return check
+
+
+def _is_wanted(path: str, recipe: Recipe) -> bool:
+    """Whether the recipe has such a stage or export, and so many parts of it: what no check reads is not to be trained on."""
+    folder, *places, name = path.split("/")
+    stage = stages.BY_NAME.get(name.split("-")[0] if folder == "rejected" else folder)
+    if stage is None or (folder not in ("exports", "rejected") and (places or not name.startswith("part-"))):
+        return False
+    part = re.search(r"-(\d{5})(-of-\d{5})?\.", name)
+    parts = 1 if places[1:2] == ["clients"] or (part and part[2]) else stage.parts(recipe)
+    if folder == "exports":
+        by_split = {"trl": 1, "fspo": 2}.get(places[0], len(places))
+        if places[0] not in recipe.exports.wanted or not set(places[by_split:]) <= {*SPLITS}:
+            return False
+    return stage.wanted(recipe) and (part is None or int(part[1]) < parts)
 
 
 def _schemas(store: Store, found: Manifest) -> Check:

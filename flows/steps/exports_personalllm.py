@@ -56,11 +56,10 @@ def numbered(answers: pl.DataFrame, models: list[str], views: list[Any]) -> pl.D
     """Rows of Candidate with `number`, from 1 within each prompt; models and views that the recipe does not list come last, by name."""
     rank = [
         pl.col(column).replace_strict({name: place for place, name in enumerate(listed)}, default=len(listed), return_dtype=pl.Int64)
-        if listed
-        else pl.lit(0)
         for column, listed in (("model", models), ("view", views))
+        if listed
     ]
-    ordered = answers.sort("prompt_id", rank[0], rank[1], "model", "view", "sample", "candidate_id")
+    ordered = answers.sort("prompt_id", *rank, "model", "view", "sample", "candidate_id")
     return ordered.with_columns(pl.int_range(1, pl.len() + 1).over("prompt_id").alias("number"))
 
 

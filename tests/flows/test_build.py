@@ -111,6 +111,29 @@ def test_a_changed_template_asks_only_what_it_changed(tmp_path: Path) -> None:
     prefloom("validate", second["dataset"])
 
 
+def test_the_rounds_of_a_target_go_on_from_each_other_and_ask_once_where_failures_are_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prefloom.flows.build import build_dataset
+    from prefloom.flows.engines.protocol import Reply, Request
+    from prefloom.flows.engines.society import Society
+
+    replies, asked = Society._replies, []
+
+    def busy(self: Society, requests: list[Request]) -> list[Reply]:
+        asked.extend(request.messages for request in requests if request.letters)
+        down = [bool(request.letters) and hash(request.messages) % 10 == 0 for request in requests]
+        return [Reply(error="HTTP 503") if lost else reply for lost, reply in zip(down, replies(self, requests), strict=True)]
+
+    monkeypatch.setattr(Society, "_replies", busy)
+    settings = ["comparisons.prompts_per_persona=2", "target={preferences: 150, budget: 500}", "limits.failures=1"]
+    done = build_dataset(SMALL[0], str(tmp_path), [*SMALL[2::2], *settings], retry_failed=True)
+    assert done["judgements"].rejected["failure/error"] > 10
+    assert len(asked) == len(set(asked)) == done["judgements"].asked
+    (run,) = (tmp_path / "runs").iterdir()
+    assert len(list((run / "targets").glob("part-*.parquet"))) > 1
+
+
 def test_failures_stop_a_build_and_can_be_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from prefloom.flows.build import build_dataset
     from prefloom.flows.dataset.resolve import resolve

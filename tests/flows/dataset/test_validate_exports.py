@@ -102,6 +102,32 @@ def test_a_prompt_that_clients_have_seen_is_found(copied: Path) -> None:
     assert "kept for RLHF" in problems(copied)["fedbiscuit"]
 
 
+def test_a_prompt_for_rlhf_that_is_of_no_split_or_of_another_is_found(copied: Path) -> None:
+    edit(copied, "fedbiscuit/shp_rlhf_train.jsonl", lambda f: f.with_columns(instruction=pl.lit("Whose is this?")))
+    assert "not of its split" in problems(copied)["fedbiscuit"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "trl/train/part-00009.parquet",
+        "fspo/pairs/train/part-00009.parquet",
+        "fspo/pairs/more/part-00000.parquet",
+        "fspo/ipo/train/part-00009.parquet",
+    ],
+)
+def test_a_part_that_the_recipe_does_not_have_is_found_where_it_is_listed(copied: Path, name: str) -> None:
+    source = next((copied / "exports" / name).parent.parent.glob("train/part-*.parquet"))
+    (copied / "exports" / name).parent.mkdir(exist_ok=True)
+    shutil.copy(source, copied / "exports" / name)
+    manifest = Manifest.model_validate_json((copied / "manifest.json").read_bytes())
+    like = next(file for file in manifest.files if file.path == source.relative_to(copied).as_posix())
+    manifest.stages["exports"].files.append(like.model_copy(update={"path": f"exports/{name}"}))
+    (copied / "manifest.json").write_text(manifest.model_dump_json())
+    accept(copied, f"exports/{name}")
+    assert "no file of this recipe" in problems(copied)["files"]
+
+
 def test_a_vector_that_is_anothers_is_found(copied: Path) -> None:
     path = copied / "exports/neural_process/embeddings/data-00000-of-00001.arrow"
     table = pa.ipc.open_stream(path.read_bytes()).read_all()

@@ -15,6 +15,7 @@ import pytest
 
 from prefloom.flows.dataset import tables
 from prefloom.flows.dataset.run import Run
+from prefloom.flows.steps.exports_personalllm import numbered
 from prefloom.schemas.comparison import Comparison
 from prefloom.schemas.exported import ClientPreference
 from prefloom.schemas.label import Preference
@@ -293,6 +294,12 @@ def test_personalllm_reads_the_wide_table(run: Run, tmp_path: Path) -> None:
                 assert (warmth, -brevity) == known  # brevity is a length with its sign turned: more is better
             models = [row[f"response_{i}_model"] for i in range(1, answers + 1)]
             assert models == sorted(models, key=["terse", "friendly", "scholar"].index)
+
+
+def test_answers_of_which_the_recipe_lists_no_model_and_no_view_stand_by_name() -> None:
+    rows = [{"prompt_id": "p", "model": model, "view": None, "sample": 0, "candidate_id": model} for model in ("b", "c", "a")]
+    found = numbered(pl.DataFrame(rows, schema_overrides={"view": pl.String}), [], [])
+    assert dict(found.select("model", "number").iter_rows()) == {"a": 1, "b": 2, "c": 3}
 
 
 # All of them ------------------------------------------------------------------------------------------------------------
