@@ -154,7 +154,8 @@ def build(
     if run.resolved.recipe.target:
         groups = outcomes.outcomes(run.store, run.resolved.recipe)
         value["targets"] = {name: group.row() for name, group in groups.items()}
-        text = "\n".join([text, *outcomes.in_words(outcomes.lacking(run.store, run.resolved.recipe))])
+        if lacking := outcomes.lacking(run.store, run.resolved.recipe):
+            text += f"\n{len(lacking)} of {len(groups)} groups have fewer preferences than their target: see the log above, or the report"
     say(as_json, value | rows, text)
 
 

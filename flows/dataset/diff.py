@@ -14,6 +14,7 @@ import polars as pl
 
 from prefloom.flows.dataset import manifest, similarity, tables
 from prefloom.flows.dataset.invariants import GRID, READING
+from prefloom.flows.dataset.stages import BY_NAME
 from prefloom.flows.dataset.statistics import Dataset
 from prefloom.flows.dataset.store import Store
 from prefloom.flows.diversity.measure import vendi
