@@ -4,19 +4,18 @@ prefloom publish data/runs/demo-… --repo-id me/prefs        prefloom diff data
 """
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from prefloom.flows.cli_common import AsJson, say
+from prefloom.flows.cli_common import AsJson, Dataset, say
 
 if TYPE_CHECKING:
     from prefloom.flows.publish import Release
 
 
 def publish(
-    dataset: Annotated[Path, typer.Argument(help="A run folder.")],
+    dataset: Dataset,
     repo_id: Annotated[str, typer.Option("--repo-id", help="Where to: owner/name on the Hub.")],
     public: Annotated[bool, typer.Option("--public", help="For everybody to see; else only its owner does.")] = False,
     tag: Annotated[str | None, typer.Option("--tag", help="Name of this version, such as v1.0.0.")] = None,
@@ -40,13 +39,14 @@ def publish(
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     from prefloom.flows import publish as publishing
 
-    ready = publishing.prepare(str(dataset), public)
+    publishing.expect_tag(tag)
+    ready = publishing.prepare(dataset, public)
     if dry_run:
         planned = publishing.plan(ready, public)
         say(as_json, {"status": "dry run"} | planned, publishing.text(planned, planned["files"]))
         return
     with local_server():
-        done = cast("Release", publishing.publish_dataset(str(dataset), repo_id, public, tag, revision))
+        done = cast("Release", publishing.publish_dataset(dataset, repo_id, public, tag, revision))
     named = f", tagged {done['tag']}" if done["tag"] else ""
     verb = "published" if done["changed"] else "is there already; nothing to do:"
     say(as_json, {"status": "published"} | done, f"{done['dataset']} {verb} {done['url']} at {done['commit'][:12]}{named}")

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from prefloom.flows.cli_common import AsJson, Out, Overrides, RecipeName, folder, say
+from prefloom.schemas.errors import InputError, reason
 
 
 def serve(
@@ -47,7 +48,10 @@ def serve(
     from prefloom.flows.serve import Plan, expect_server
     from prefloom.flows.serve import serve as run
 
-    words = shlex.split(train) if train else []
+    try:
+        words = shlex.split(train) if train else []
+    except ValueError as error:
+        raise InputError("--train", found=reason(error), expected="a command as a shell would read it") from None
     plan = Plan(recipe, out, set_ or [], cron, every, timezone, grow, at_most, repo_id, public, words).checked()
     url = expect_server()
     named = [f"nightly/{plan.name}", *([f"train/{plan.name}"] if words else [])]

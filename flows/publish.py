@@ -8,6 +8,7 @@ is recognised and changes nothing; another run becomes the next version, which s
 """
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -37,6 +38,7 @@ logger = logging.getLogger("prefloom")
 CARD = "README.md"
 EVENT = "prefloom.dataset.published"
 _LEAKS = 5  # that are named
+_TAG = re.compile(r"(?!.*(?:\.\.|//|\.lock$|[./]$))[A-Za-z0-9][\w.+/-]{0,99}", re.ASCII)  # what git takes, and no shell, page or option
 FOLDERS = {stage.name for stage in STAGES} | {"rejected"}
 
 
@@ -90,6 +92,7 @@ def publish_dataset(run: str, repo_id: str, public: bool = False, tag: str | Non
         tag: Name of this version, such as v1.0.0.
         revision: Branch that is published to.
     """
+    expect_tag(tag)
     ready = prepare(run, public)
     place = hub.Place(repo_id, public)
     head = place.head(revision)
@@ -153,14 +156,20 @@ def _wish(terms: Terms) -> str:
 
 
 def _expect_no_secrets(ready: Ready) -> None:
-    small = {RECIPE: ready.recipe.decode(), MANIFEST: ready.run.store.read(MANIFEST).decode()}
-    leaks = [leak for name, text in small.items() for leak in secrets.in_text(name, text)]
+    small = {RECIPE: portable.portable(ready.run.resolved), MANIFEST: ready.found.model_dump(mode="json")}
+    leaks = [leak for name, said in small.items() for leak in secrets.in_values(name, said)]
     known = set(ready.run.resolved.recipe.publish.not_secret)
     leaks += [leak for leak in secrets.find(ready.run.store, sorted(ready.hashes)) if leak.row_id not in known]
     if leaks:
         more = f", and {len(leaks) - _LEAKS} more" if len(leaks) > _LEAKS else ""
         wish = "texts without keys and passwords (or its id under publish.not_secret, if it is none)"
         raise InputError(str(ready.run.folder), found="; ".join(map(str, leaks[:_LEAKS])) + more, expected=wish)
+
+
+def expect_tag(tag: str | None) -> None:
+    """InputError for a name that the Hub would refuse, once the commit stands."""
+    if tag and not _TAG.fullmatch(tag):
+        raise InputError("--tag", found=repr(tag), expected="letters, digits and . _ - + / between them, such as v1.0.0")
 
 
 def _expect_free(place: hub.Place, tag: str | None, ready: Ready) -> None:

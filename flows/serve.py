@@ -37,7 +37,7 @@ from prefloom.flows.dataset.resolve import resolve
 from prefloom.flows.nightly import nightly
 from prefloom.flows.publish import EVENT
 from prefloom.flows.steps.growth import Growth
-from prefloom.flows.train import train
+from prefloom.flows.train import fill, train
 from prefloom.schemas.errors import InputError, reason
 from prefloom.schemas.recipe import Resolved
 
@@ -72,6 +72,8 @@ class Plan:
             self._expect_publishable(resolved, self.repo_id)
         if self.train and not self.repo_id:
             raise InputError("--train", found="no --repo-id", expected="a repository that is trained on")
+        if self.train:
+            fill(self.train, {"repo_id": str(self.repo_id), "revision": "main", "dataset": resolved.recipe.name})
         self.schedule()
         return self
 
@@ -106,6 +108,8 @@ class Plan:
             if self.every is not None:
                 return Interval(timedelta(seconds=self.every))
             return Cron(self.cron or "", timezone=str(ZoneInfo(self.timezone)))
+        except OverflowError:
+            raise InputError("--every", found=f"{self.every:g} seconds", expected="a time that comes") from None
         except (ValueError, OSError, KeyError) as error:
             found = str(error) if isinstance(error, ValueError) else f"the time zone '{self.timezone}'"
             raise InputError(

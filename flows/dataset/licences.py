@@ -46,6 +46,7 @@ class Terms:
 
 def sources(resolved: Resolved) -> list[Source]:
     """Every source once, in the order of the stages. InputError if publish.licences names something that is none."""
+    _expect_names(resolved)
     named = list(dict.fromkeys(_named(resolved)))
     said = resolved.recipe.publish.licences
     if strange := [name for name in said if name not in {name for name, _, _ in named}]:
@@ -53,6 +54,15 @@ def sources(resolved: Resolved) -> list[Source]:
         known = nearest(strange[0], valid) if valid else "all texts ship with prefloom"
         raise InputError("recipe", f"publish.licences.{strange[0]}", found="no source of texts", expected=known)
     return [Source(name, what, said.get(name, OURS if ours else None)) for name, what, ours in named]
+
+
+def _expect_names(resolved: Resolved) -> None:
+    """InputError for files of one name: a licence for one would be taken for both, as would a path in the published recipe."""
+    seen, shipped = dict[str, str](), shipped_files()
+    for path, sha256 in resolved.inputs.items():
+        name = Path(path).name
+        if sha256 not in shipped and seen.setdefault(name, sha256) != sha256:
+            raise InputError("recipe", found=f"two input files called {name}", expected="names that differ, to be published by")
 
 
 def _named(resolved: Resolved) -> Iterator[tuple[str, str, bool]]:

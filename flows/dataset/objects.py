@@ -10,7 +10,6 @@ Tried with s3fs. Any other fsspec file system whose `pipe_file` has mode="create
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from prefloom.schemas.errors import InputError
 
@@ -30,9 +29,11 @@ def connect(url: str) -> tuple[Any, str]:
     """The fsspec file system of a URL and the path in it. InputError for one that cannot be used."""
     import fsspec
 
-    if "@" in urlsplit(url).netloc or "::" in url:
+    rest = url.partition("://")[2]
+    first = rest.partition("/")[0]
+    if "@" in first or (":" in first and "@" in rest) or "::" in url:  # a secret key may hold a slash
         found = "a URL with credentials or a chain in it"
-        raise InputError(url.partition("@")[2] or url, found=found, expected="s3://bucket/prefix, and keys in AWS_*")
+        raise InputError(url.rpartition("@")[2] or url, found=found, expected="s3://bucket/prefix, and keys in AWS_*")
     try:
         # Listings are not remembered: others write here too.
         fs, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
@@ -40,6 +41,8 @@ def connect(url: str) -> tuple[Any, str]:
         raise InputError(url, found=str(error), expected="pip install 'prefloom[s3]'") from None
     except ValueError as error:
         raise InputError(url, found=str(error), expected="s3://bucket/prefix, or a folder") from None
+    if "file" in (fs.protocol if isinstance(fs.protocol, tuple) else (fs.protocol,)):
+        raise InputError(url, found="a folder of this machine by its URL", expected="its path")
     if not root.strip("/"):
         raise InputError(url, found="no bucket", expected="s3://bucket/prefix")
     return fs, root.rstrip("/")

@@ -32,6 +32,8 @@ class Run:
     def create(cls, root: Path | str, resolved: Resolved) -> "Run":
         """The folder for this recipe under `root`; nothing is written yet."""
         name = f"runs/{resolved.recipe.name}-{resolved.fingerprint}"
+        if is_remote(str(root)) and not str(root).partition("://")[2].strip("/"):
+            raise InputError(str(root), found="no bucket", expected="s3://bucket/prefix")
         run = cls(f"{str(root).rstrip('/')}/{name}" if is_remote(str(root)) else Path(root) / name)
         run.__dict__["resolved"] = resolved
         return run

@@ -10,6 +10,7 @@ Tables are read batch by batch, every text in every column, and what is nested i
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -31,7 +32,7 @@ KINDS = {
     "npm token": r"\bnpm_[A-Za-z0-9]{36}\b",
     "SendGrid key": r"\bSG\.[A-Za-z0-9_-]{20,}\.[A-Za-z0-9_-]{20,}",
     "JSON web token": r"\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}",
-    "password in a URL": r"\b[a-z][a-z0-9+.-]{1,15}://[^\s/:@]{1,64}:[^\s/:@]{3,128}@[a-zA-Z0-9.-]",
+    "password in a URL": r"(?i)\b[a-z][a-z0-9+.-]{1,15}://[^\s/:@]{0,64}:[^\s/:@]{3,128}@[a-z0-9.-]",
 }
 # Every one of them holds one of these, which is quick to see.
 MARKS = ["PRIVATE KEY", "AKIA", "ASIA", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "hf_", "sk-", "AIza", "xox"]
@@ -42,7 +43,7 @@ BATCH = 65_536  # rows
 
 @dataclass(frozen=True)
 class Leak:
-    """Where something looks like a secret. Row counts from 1; `row_id` is the row's own id, "" if it has none."""
+    """Where something looks like a secret. Row counts from 1 (0: `column` is a key's path); `row_id` is the row's own id, if it has one."""
 
     file: str
     row: int
@@ -52,6 +53,8 @@ class Leak:
 
     def __str__(self) -> str:
         named = f" ({self.row_id})" if self.row_id else ""
+        if not self.row:
+            return f"{self.kind} in {self.file}, {self.column.lstrip('.')}"
         return f"{self.kind} in {self.file}, row {self.row}{named}, column {self.column}"
 
 
@@ -66,6 +69,19 @@ def in_text(name: str, text: str) -> Iterator[Leak]:
     for number, line in enumerate(text.splitlines(), start=1):
         if kind := kind_of(line):
             yield Leak(name, number, "text", kind, "")
+
+
+def in_values(name: str, node: Any, place: str = "") -> Iterator[Leak]:
+    """The same in what YAML or JSON says, by the key: in a file a newline before a secret is a letter."""
+    if isinstance(node, str) and (kind := kind_of(node)):
+        yield Leak(name, 0, place, kind, "")
+    elif isinstance(node, list):
+        for number, item in enumerate(node):
+            yield from in_values(name, item, f"{place}.{number}")
+    elif isinstance(node, dict):
+        for number, (key, item) in enumerate(node.items()):
+            yield from in_values(name, key, f"{place}.{number}")
+            yield from in_values(name, item, f"{place}.{number if kind_of(key) else key}")
 
 
 def kind_of(text: str) -> str:

@@ -63,8 +63,10 @@ class Store:
                 with self._asked(name):
                     self.fs.pipe_file(self.path(name), data, mode="create")
             except FileExistsError:
-                if self.read(name) != data:  # equal: ours, sent once more because the first reply was lost
-                    raise
+                with suppress(FileNotFoundError):  # it was there, and has been removed since
+                    if self.read(name) == data:  # ours, sent once more because the first reply was lost
+                        return
+                raise
             return
         target, temporary = self._write_aside(name, lambda file: file.write(data))
         try:

@@ -258,3 +258,9 @@ def test_a_disk_that_is_full(server: Hub, small: Path, tmp_path: Path) -> None:
     finally:
         subprocess.run(["umount", str(home)], check=True)
     assert len(heads(server)) == 2
+
+
+@pytest.mark.parametrize("tag", ["a b", "../up", "-x", "v1.lock", 'v1", "x', "v1\n"])
+def test_a_tag_that_is_none_is_refused_first(server: Hub, small: Path, tag: str) -> None:
+    refused(small, "--tag", tag=tag)
+    assert server.asked == []

@@ -98,3 +98,12 @@ def test_a_recipe_leaves_without_its_folders(mixed: dict[str, Any], tmp_path: Pa
     assert found["recipe"]["judgements"]["templates"] == ["mine.md"]
     manifest = Manifest.model_construct(recipe=mine.data(), models={"judge": "/home/ada/weights/qwen@1", "terse": "society/terse@a/b"})
     assert folders(manifest) == ["/home/ada/weights/qwen", "/home/ada/weights/qwen@1"], "said before it is published"
+
+
+def test_files_of_one_name_are_not_taken_for_each_other(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "prompts.jsonl").write_text(f'{{"text": "What is {folder}?"}}\n')
+    prompts = [{"source": "file", "path": str(tmp_path / folder / "prompts.jsonl")} for folder in ("a", "b")]
+    with pytest.raises(InputError, match=r"two input files called prompts\.jsonl"):
+        sources(resolved(prompts=prompts))

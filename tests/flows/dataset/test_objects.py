@@ -59,3 +59,30 @@ def test_a_refusal_crosses_processes() -> None:
     error = InputError("recipe", "limits.spend", found="nothing", expected="some")
     again = pickle.loads(pickle.dumps(error))
     assert (type(again), str(again), again.field, again.expected) == (InputError, str(error), "limits.spend", "some")
+
+
+@pytest.mark.parametrize("url", ["s3://AKIA:hid/den@bucket/p", "s3://AKIA:hid@den@bucket/p", "s3://AKIA:hid?den@bucket/p"])
+def test_a_secret_key_in_a_url_is_not_repeated(url: str) -> None:
+    with pytest.raises(InputError, match="credentials") as refusal:
+        Store(url)
+    assert "hid" not in str(refusal.value)
+    assert "den" not in str(refusal.value).replace("credentials", "")
+
+
+def test_a_folder_goes_by_its_path() -> None:
+    with pytest.raises(InputError, match="its path"):
+        Store("file:///tmp/data")
+
+
+def test_what_is_removed_while_it_is_created_was_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: object, **__: object) -> None:
+        raise FileNotFoundError
+
+    def taken(*_: object, **__: object) -> None:
+        raise FileExistsError
+
+    store = Store("memory://adversary/run")
+    monkeypatch.setattr(store.fs, "pipe_file", taken)
+    monkeypatch.setattr(store.fs, "cat_file", gone)
+    with pytest.raises(FileExistsError):
+        store.create(".lock/000001.json", b"mine")

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from prefloom.flows.dataset import tables
-from prefloom.flows.dataset.secrets import KINDS, MARKS, find, kind_of
+from prefloom.flows.dataset.secrets import KINDS, MARKS, find, in_values, kind_of
 from prefloom.flows.dataset.store import Store
 from prefloom.schemas.label import TrlExample
 from prefloom.schemas.prompt import Prompt
@@ -60,3 +60,16 @@ def test_the_place_is_named_and_the_secret_is_not(store: Store) -> None:
         "AWS key in exports/trl/train/part-00000.parquet, row 2 (p), column prompt",
         "npm token in exports/x.csv, row 2, column text",
     ]
+
+
+def test_recipes_and_manifests_are_read_by_value() -> None:
+    token = SECRETS["Anthropic or OpenAI key"]
+    said = {"publish": {"description": f"one\n{token}", "authors": ["a", f"\t{token}"]}, "models": {token: {"note": f" {token}"}}}
+    found = [str(leak) for leak in in_values("recipe", said)]
+    places = ["publish.description", "publish.authors.1", "models.0", "models.0.note"]
+    assert found == [f"Anthropic or OpenAI key in recipe, {place}" for place in places]
+
+
+@pytest.mark.parametrize("text", ["HTTPS://bob:" + "hunter22@db.internal", "redis://:" + "hunter22@cache.internal:6379"])
+def test_passwords_in_other_urls(text: str) -> None:
+    assert kind_of(text) == "password in a URL"
