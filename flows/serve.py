@@ -107,6 +107,8 @@ class Plan:
         try:
             if self.every is not None:
                 return Interval(timedelta(seconds=self.every))
+            if len((self.cron or "").split()) > 5:
+                raise ValueError(f"'{self.cron}', with more than five fields")
             return Cron(self.cron or "", timezone=str(ZoneInfo(self.timezone)))
         except OverflowError:
             raise InputError("--every", found=f"{self.every:g} seconds", expected="a time that comes") from None

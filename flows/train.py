@@ -58,7 +58,7 @@ def train(repo_id: str, revision: str, command: list[str], dataset: str = "") ->
 def fill(command: Sequence[str], values: dict[str, str]) -> list[str]:
     """The command with its placeholders filled in. InputError for a value that no repository, commit or run is called."""
     for name, value in values.items():
-        if value and not _NAMES.fullmatch(value):
+        if not _NAMES.fullmatch(value) and (value or f"{{{name}}}" in " ".join(command)):
             raise InputError(name, found=repr(value), expected="letters, digits, and . _ - / between them")
     if not command or not shutil.which(command[0]):
         raise InputError("command", found=repr(command[0]) if command else "nothing", expected="a program that is there, and its arguments")

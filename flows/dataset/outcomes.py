@@ -57,13 +57,15 @@ class Outcome:
         if self.open:
             return "the rounds are over (raise target.rounds)"
         if self.asked >= self.supply:
-            return f"all {self.supply:,} comparisons there are for it were asked (raise comparisons.per_prompt, candidates.samples or the prompts' count)"
+            more = "raise comparisons.per_prompt, candidates.samples or the prompts' count"
+            return f"all {self.supply:,} comparisons there are for it were asked ({more})"
         return f"the budget of {self.budget:,} is spent (raise target.budget)"
 
     def describe(self) -> str:
         """All of it in one line."""
         eaten = ", ".join(f"{reason} {n:,}" for reason, n in self.rejected.items())
-        kept = f"{short(' '.join(self.group.split()), 80)}: {self.kept:,} of {self.target:,} preferences, {self.missing:,} missing; {self.asked:,} asked"
+        name = short(" ".join(self.group.split()), 80)
+        kept = f"{name}: {self.kept:,} of {self.target:,} preferences, {self.missing:,} missing; {self.asked:,} asked"
         return f"{kept}, {self.why}; eaten by {eaten}" if eaten else f"{kept}, {self.why}"
 
     def row(self) -> dict[str, Any]:
