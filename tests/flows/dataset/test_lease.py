@@ -17,7 +17,7 @@ from prefloom.schemas.errors import InputError
 @pytest.fixture
 def far(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """An empty run on an object store, where time runs faster."""
-    for name, seconds in (("BEAT", 0.2), ("LOST", 1.0), ("STALE", 2.0)):
+    for name, seconds in (("BEAT", 0.5), ("LOST", 4.0), ("STALE", 6.0)):
         monkeypatch.setattr(module, name, seconds)
     return Store(f"{bucket}/{tmp_path.name}")
 
@@ -44,7 +44,7 @@ def test_who_dies_elsewhere_is_followed_once_the_lease_is_stale(far: Store, else
     module._Held(far, lambda: None)  # never renewed, never given back
     started = time.monotonic()
     with lease(far) as check:
-        assert 2.0 <= time.monotonic() - started < 8
+        assert 6.0 <= time.monotonic() - started < 60
         assert far.list(".lock/*") == [".lock/000002.json"]
         check()
 
@@ -56,14 +56,14 @@ def test_who_died_on_this_machine_is_followed_at_once(far: Store, monkeypatch: p
     monkeypatch.undo()
     started = time.monotonic()
     with lease(far):
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 6.0
 
 
 def test_a_holder_that_was_paused_for_too_long_stops_and_writes_over_nothing(far: Store, elsewhere: None) -> None:
     lost = threading.Event()
     paused = module._Held(far, lost.set)  # no thread renews it
     with lease(far):
-        with pytest.raises(InputError, match=r"not renewed for 1 s"):
+        with pytest.raises(InputError, match=r"not renewed for 4 s"):
             paused.check()
         before = far.list(".lock/*")
         thread = threading.Thread(target=paused.renew)
