@@ -80,7 +80,7 @@ def test_of_many_at_once_one_gets_it(far: Store) -> None:
     def attempt() -> None:
         try:
             with lease(far):
-                time.sleep(1.5)
+                time.sleep(5)
                 outcomes.append("built")
         except InputError:
             outcomes.append("refused")
