@@ -5,31 +5,27 @@ systems(store, recipe)  ->  [Check("fspo", …), Check("fedbiscuit", …)], thos
 Computed again from the tables, without the code that wrote the exports, a row group or some thousand lines at a time.
 """
 
-import io
-import json
 from collections.abc import Callable, Iterator
-from functools import cached_property
-from itertools import islice
-from typing import Any
+from itertools import groupby
+from operator import itemgetter
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from prefloom.flows.dataset import tables
-from prefloom.flows.dataset.invariants import Check
+from prefloom.flows.dataset.invariants import TOLERANCE, Check
+from prefloom.flows.dataset.invariants_fspo import fspo
+from prefloom.flows.dataset.invariants_known import AT_ONCE, PAIR, Known, lines, said, stream
 from prefloom.flows.dataset.invariants_tables import neural_process, personalllm
 from prefloom.flows.dataset.store import Store
-from prefloom.schemas.candidate import Candidate
-from prefloom.schemas.exported import RECORDS
-from prefloom.schemas.label import Preference
-from prefloom.schemas.persona import Persona
-from prefloom.schemas.prompt import Prompt
+from prefloom.schemas.ids import shard_of
+from prefloom.schemas.label import Label
 from prefloom.schemas.recipe import Recipe
 from prefloom.schemas.texts import short
 
-AT_ONCE = 16_384  # rows looked at together
-IDS = ["persona_id", "comparison_id", "prompt_id", "chosen_id", "rejected_id", "split"]
+FOLDER = "exports/fedbiscuit"
+HALVES = {"train": "train", "val": "validation", "test": "test"}
+TOLD = ["instruction", "category"]  # of a prompt for RLHF
 
 
 def systems(store: Store, recipe: Recipe) -> list[Check]:
@@ -46,132 +42,41 @@ def _sound(name: str, made: Callable[[Store, Recipe], Check], store: Store, reci
         return Check(name, "the files of the export can be read", [f"cannot be read: {short(str(error).splitlines()[0])}"])
 
 
-class Known:
-    """The preferences of a run, a shard at a time, with the texts that their ids name."""
-
-    def __init__(self, store: Store) -> None:
-        self.store = store
-        self.names = store.list("preferences/part-*.parquet")
-
-    @cached_property
-    def answers(self) -> pl.DataFrame:
-        """candidate_id, text."""
-        return tables.read(self.store, "candidates/part-*.parquet", Candidate, ["candidate_id", "text"])
-
-    @cached_property
-    def prompts(self) -> pl.DataFrame:
-        """prompt_id, asked, prompt_split."""
-        rows = tables.read(self.store, "prompts/part-*.parquet", Prompt, ["prompt_id", "text", "split"])
-        return rows.rename({"text": "asked", "split": "prompt_split"})
-
-    def shard(self, name: str) -> pl.DataFrame:
-        """One part of the preferences, by ids."""
-        return tables.read(self.store, name, Preference, IDS)
-
-    def told(self, rows: pl.DataFrame, preferences: pl.DataFrame) -> pl.DataFrame:
-        """Rows with persona_id and comparison_id, and beside them `asked`, `good`, `bad` and `split_of` of their preference, or nulls."""
-        mine = preferences.rename({"split": "split_of"}).join(self.prompts, on="prompt_id")
-        for side, text in (("chosen_id", "good"), ("rejected_id", "bad")):
-            mine = mine.join(self.answers.rename({"text": text}), left_on=side, right_on="candidate_id")
-        return rows.join(mine, on=["persona_id", "comparison_id"], how="left", suffix="_of")
-
-
-def fspo(store: Store, recipe: Recipe) -> Check:
-    """Both layouts, and the few-shot examples."""
-    check = Check("fspo", "every preference stands once in both layouts, its winner first in half of the rows; shots are of other prompts")
-    known, few_shot = Known(store), recipe.exports.fspo and recipe.exports.fspo.few_shot
-    for place, name in enumerate(known.names):
-        preferences = known.shard(name)
-        account = _json(store, f"exports/fspo/accounting-{place:05d}.json") if few_shot else {}
-        for (split, *_), mine in preferences.partition_by("split", as_dict=True).items():
-            part = f"{split}/part-{place:05d}.parquet"
-            for layout, persona in (("roleplay", pl.col("score_persona").struct.field("persona_uuid")), ("pairs", pl.col("persona_id"))):
-                _layout(check, known, f"exports/fspo/{layout}/{part}", layout, persona, mine)
-            if few_shot:
-                _few_shot(check, known, part, mine, account.get(str(split), {}), few_shot.shots)
-    return check
-
-
-def _layout(check: Check, known: Known, name: str, layout: str, persona: pl.Expr, mine: pl.DataFrame) -> None:
-    good, bad = pl.col("yw" if layout == "roleplay" else "x"), pl.col("yl" if layout == "roleplay" else "x")
-    prompt = "x" if layout == "roleplay" else "prompt"
-    if layout == "pairs":
-        first = pl.col("label") == 0
-        good = pl.when(first).then("response_x").otherwise("response_y")
-        bad = pl.when(first).then("response_y").otherwise("response_x")
-    right = (pl.col(prompt) == pl.col("asked")) & (good == pl.col("good")) & (bad == pl.col("bad"))
-    seen, ones = [], 0
-    for rows in _rows(known.store, name):
-        told = known.told(rows.with_columns(persona.alias("persona_id")), mine)
-        check.refuse(told, {f"rows of {name} differ from their preference": ~right})
-        seen.append(told.select("persona_id", "comparison_id"))
-        if layout == "pairs":
-            ones += int(rows["label"].sum())
-            check.refuse(rows, {f"rows of {name} have another det_choice": pl.col("det_choice") != pl.col("label")})
-    _complete(check, name, seen, mine)
-    balanced = layout == "roleplay" or abs(2 * ones - mine.height) <= 1
-    check.expect(balanced, f"{name} has the winner second in {ones} of {mine.height} rows")
-
-
-def _few_shot(check: Check, known: Known, part: str, mine: pl.DataFrame, account: dict[str, Any], shots: int) -> None:
-    left = sum(account.get("left_out", {"none": 0}).values())
-    closed = account.get("preferences") == mine.height == account.get("examples", 0) + left
-    check.expect(closed, f"the account of {part} is not closed: {account} for {mine.height} preferences")
-    name, prompts = f"exports/fspo/ipo/{part}", mine.select("persona_id", "comparison_id", "prompt_id")
-    examples = shown = 0
-    for rows in _rows(known.store, name):
-        told = known.told(rows, mine)
-        holds = [pl.col("prompt").str.contains(pl.col("asked").str.strip_chars(), literal=True), pl.col("shots").list.len() <= shots]
-        for text, side in (("good", "chosen"), ("bad", "rejected")):
-            holds.append(pl.col(side).str.contains(pl.col(text).str.strip_chars(), literal=True))
-        check.refuse(told, {f"rows of {name} differ from their preference": ~pl.all_horizontal(holds)})
-        pairs = rows.select("persona_id", "comparison_id", "shots").explode("shots").drop_nulls("shots")
-        with_prompts = pairs.join(prompts, on=["persona_id", "comparison_id"], how="left").join(
-            prompts.rename({"comparison_id": "shots", "prompt_id": "shot_prompt"}), on=["persona_id", "shots"], how="left"
-        )
-        check.refuse(
-            with_prompts, {f"shots of {name} are of the question's prompt, or of nobody": pl.col("shot_prompt") == pl.col("prompt_id")}
-        )
-        twice = with_prompts.select("persona_id", "comparison_id", "shot_prompt").is_duplicated().any()
-        check.expect(not twice, f"{name} has two shots of one prompt")
-        examples, shown = examples + rows.height, shown + pairs.height
-    counted = (account.get("examples"), account.get("shots"))
-    check.expect(counted == (examples, shown), f"{name} has {examples} examples with {shown} shots, its account says {counted}")
-
-
-def fedbiscuit(store: Store, _: Recipe) -> Check:
+def fedbiscuit(store: Store, recipe: Recipe) -> Check:
     """The files over all clients, and the folders."""
     check = Check(
         "fedbiscuit", "every preference is a client's or counted as left out; no prompt is in two splits, or kept for RLHF and shown"
     )
-    known, account, folder = Known(store), _json(store, "exports/fedbiscuit/accounting-00000.json"), "exports/fedbiscuit"
+    known, account, folder = Known(store), said(store, f"{FOLDER}/accounting-00000.json"), FOLDER
     preferences = pl.concat([known.shard(name) for name in known.names])
-    people = tables.read(store, "personas/part-*.parquet", Persona, ["persona_id", "split"]).rename({"split": "persona_split"})
-    halves = {"train": "train", "val": "validation", "test": "test"}
     clients: dict[str, set[str]] = {}
     rows_in, ones = 0, 0
-    kept = set().union(*(_column(store, f"{folder}/shp_rlhf_{half}.jsonl", "instruction") for half in halves))
-    for half, split in halves.items():
-        own = set(known.prompts.filter(pl.col("prompt_split") == split)["asked"])
-        strange = _column(store, f"{folder}/shp_rlhf_{half}.jsonl", "instruction") - own
-        check.expect(not strange, f"{folder}/shp_rlhf_{half}.jsonl has {len(strange)} prompts that are not of its split")
+    asked = {
+        half: {row for rows in lines(store, f"{folder}/shp_rlhf_{half}.jsonl") for row in rows.select(TOLD).iter_rows()} for half in HALVES
+    }
+    kept = {text for rows in asked.values() for text, _ in rows}
+    for half, split in HALVES.items():
+        strange = asked[half] - set(known.prompts.filter(pl.col("prompt_split") == split).select("asked", "domain_of").iter_rows())
+        check.expect(
+            not strange, f"{folder}/shp_rlhf_{half}.jsonl has {len(strange)} prompts that are not of its split, or under another category"
+        )
         name, seen = f"{folder}/shp_cmpr_{half}.jsonl", []
         first = pl.col("choice") == 0
-        for rows in _lines(store, name):
+        for rows in lines(store, name):
             named = rows.rename({"category": "persona_id", "pair_id": "comparison_id"})
-            told = known.told(named, preferences).join(people, on="persona_id")
+            told = known.told(named, preferences)
             right = (
                 (pl.col("instruction") == pl.col("asked"))
                 & (pl.when(first).then("output_A").otherwise("output_B") == pl.col("good"))
                 & (pl.when(first).then("output_B").otherwise("output_A") == pl.col("bad"))
                 & (pl.col("prompt_split") == split)
                 & (pl.col("persona_split") == "train")
+                & (pl.col("domain") == pl.col("domain_of"))
             )
             shown = pl.col("instruction").is_in(list(kept))
             check.refuse(
                 told, {f"rows of {name} differ from their preference": ~right, f"rows of {name} show a prompt kept for RLHF": shown}
             )
-            check.expect(told.height == rows.height, f"{name} has clients that are no personas")
             seen.append(told.select("persona_id", "comparison_id"))
             ones += int(rows["choice"].sum())
         found = pl.concat(seen) if seen else preferences.select("persona_id", "comparison_id").clear()
@@ -186,58 +91,62 @@ def fedbiscuit(store: Store, _: Recipe) -> Check:
     check.expect(preferences.height == rows_in + left, f"{preferences.height} preferences, {rows_in} in the files, {left} left out")
     # Half of each file of a persona's shard, to a row; all of them are thinned out by what is left out.
     check.expect(abs(ones - rows_in / 2) <= max(2, 4 * (rows_in / 4) ** 0.5), f"the second answer is better in {ones} of {rows_in} rows")
-    held = 0
-    for name in store.list(f"{folder}/clients/*/*.parquet"):
-        for rows in _rows(store, name):
-            told = known.told(rows.rename({"client_id": "persona_id", "pair_id": "comparison_id"}), preferences)
-            first = pl.col("choice") == 0
-            right = (
-                (pl.col("prompt") == pl.col("asked"))
-                & (pl.when(first).then("response_a").otherwise("response_b") == pl.col("good"))
-                & (pl.when(first).then("response_b").otherwise("response_a") == pl.col("bad"))
-                & (pl.col("split").replace_strict(halves) == pl.col("prompt_split"))
-                & (pl.lit(name.split("/")[3]) == "client_id=" + pl.col("persona_id"))
-            )
-            shown = pl.col("prompt").is_in(list(kept))
-            check.refuse(
-                told, {f"rows of {name} differ from their preference": ~right, f"rows of {name} show a prompt kept for RLHF": shown}
-            )
-            held += rows.height
+    held = _folders(check, known, preferences, kept, recipe.shards.personas)
     check.expect(held == account.get("rows_in_folders"), f"{held} rows in the folders, the account says {account.get('rows_in_folders')}")
     return check
 
 
-def _complete(check: Check, name: str, seen: list[pl.DataFrame], mine: pl.DataFrame) -> None:
-    """Whether the rows seen are the preferences, each once."""
-    ids = ["persona_id", "comparison_id"]
-    found = pl.concat([mine.select(ids).clear(), *seen]).sort(ids)
-    check.expect(found.equals(mine.select(ids).sort(ids)), f"{name} has {found.height} rows for {mine.height} preferences, or not those")
+def _folders(check: Check, known: Known, preferences: pl.DataFrame, kept: set[str], shards: int) -> int:
+    """The rows in the clients' folders, some clients at a time, beside the labels of their shard; how many there are."""
+    first, shown, held = pl.col("choice") == 0, pl.col("prompt").is_in(list(kept)), 0
+    a, b = (pl.when(first).then(side).otherwise(other) for side, other in (("chosen_id", "rejected_id"), ("rejected_id", "chosen_id")))
+    model_a, model_b = (pl.when(first).then(x).otherwise(y) for x, y in (("good_model", "bad_model"), ("bad_model", "good_model")))
+    right = (
+        (pl.col("prompt") == pl.col("asked"))
+        & (pl.col("prompt_id") == pl.col("prompt_id_of"))
+        & (pl.when(first).then("response_a").otherwise("response_b") == pl.col("good"))
+        & (pl.when(first).then("response_b").otherwise("response_a") == pl.col("bad"))
+        & (pl.col("split").replace_strict(HALVES) == pl.col("prompt_split"))
+        & (pl.col("folder") == "client_id=" + pl.col("persona_id"))
+    )
+    mine = pl.when(a > b).then(-pl.col("margin")).otherwise("margin")  # for response_a; the label's is for the smaller id
+    near = [
+        (pl.col(f"label_prob_{order}") - 1 / (1 + (-mine - bias).exp())).abs() <= TOLERANCE
+        for order, bias in (("ab", pl.col("bias")), ("ba", -pl.col("bias")))
+    ]
+    broken = {
+        "differ from their preference": ~right,
+        "show a prompt kept for RLHF": shown,
+        "have another is_swapped": pl.col("is_swapped") != (a > b),
+        "have another held_out": pl.col("held_out") != (pl.col("persona_split") != "train"),
+        "have another task": pl.col("task") != pl.col("domain_of"),
+        "name another model": (pl.col("gen_model_a") != model_a) | (pl.col("gen_model_b") != model_b),
+        "have another label_source": pl.col("label_source") != pl.col("persona_kind"),
+        "have another label_confidence": (pl.col("label_confidence") - pl.col("confidence")).abs() > TOLERANCE,
+        "have probabilities that are not their label's": ~(near[0] & near[1]),
+    }
+    labelled = ["persona_id", "comparison_id", "margin", "bias", "confidence"]
+    for shard, rows in _clients(known.store, shards):
+        labels = tables.read(known.store, f"labels/part-{shard:05d}.parquet", Label, labelled)
+        named = rows.rename({"client_id": "persona_id", "pair_id": "comparison_id"})
+        told = known.told(named, preferences).join(labels, on=PAIR, how="left")
+        where = f"{FOLDER}/clients of shard {shard}"
+        check.refuse(told, {f"rows of {where} {problem}": rule for problem, rule in broken.items()})
+        check.expect(not told.select(PAIR).is_duplicated().any(), f"{where} have a preference twice")
+        held += rows.height
+    return held
 
 
-def _rows(store: Store, name: str) -> Iterator[pl.DataFrame]:
-    """A Parquet file, some rows at a time; none for a file that is not there."""
-    if not store.exists(name):
-        return
-    record = next(record for place, record in RECORDS.items() if name.startswith(f"{place}/"))
-    with store.open(name) as file, pq.ParquetFile(file) as opened:
-        for batch in opened.iter_batches(AT_ONCE, columns=list(record.model_fields)):
-            rows = pl.from_arrow(batch)
-            assert isinstance(rows, pl.DataFrame)
-            yield rows
-
-
-def _lines(store: Store, name: str) -> Iterator[pl.DataFrame]:
-    """A file of JSON lines, some at a time."""
-    with store.open(name) as file:
-        while block := b"".join(islice(file, AT_ONCE)):
-            yield pl.read_ndjson(io.BytesIO(block))
-
-
-def _column(store: Store, name: str, column: str) -> set[str]:
-    return {text for rows in _lines(store, name) for text in rows[column]}
-
-
-def _json(store: Store, name: str) -> dict[str, Any]:
-    """A small JSON file that should be there; nothing for one that is not."""
-    found = json.loads(store.read(name)) if store.exists(name) else {}
-    return found if isinstance(found, dict) else {}
+def _clients(store: Store, shards: int) -> Iterator[tuple[int, pl.DataFrame]]:
+    """(shard of the personas, rows of some of their folders): joined one by one, each folder would look through all labels."""
+    names = store.list(f"{FOLDER}/clients/*/*.parquet")
+    places = shard_of([name.split("/")[3].removeprefix("client_id=") for name in names], shards).tolist()
+    for shard, group in groupby(zip(places, names, strict=True), key=itemgetter(0)):
+        waiting: list[pl.DataFrame] = []
+        for _, name in group:
+            waiting += [rows.with_columns(pl.lit(name.split("/")[3]).alias("folder")) for rows in stream(store, name)]
+            if sum(rows.height for rows in waiting) >= AT_ONCE:
+                yield shard, pl.concat(waiting)
+                waiting = []
+        if waiting:
+            yield shard, pl.concat(waiting)

@@ -63,6 +63,19 @@ def turned_choices(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.with_columns((1 - pl.col(name)).alias(name) for name in frame.columns if name.startswith("choice_"))
 
 
+def said(words: str, column: str) -> Callable[[pl.DataFrame], pl.DataFrame]:
+    return lambda frame: frame.with_columns(pl.lit(words).alias(column))
+
+
+def described(frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.with_columns(pl.col("score_persona").struct.with_fields(persona_description=pl.lit("x")))
+
+
+def answered_twice(frame: pl.DataFrame) -> pl.DataFrame:
+    second = [name for name in frame.columns if name.startswith("response_2")]
+    return frame.with_columns(pl.col(name.replace("response_2", "response_1")).alias(name) for name in second)
+
+
 def test_every_export_of_an_untouched_dataset_is_valid(every_export: Run) -> None:
     assert problems(every_export.folder) == {}
 
@@ -89,6 +102,42 @@ def test_every_export_of_an_untouched_dataset_is_valid(every_export: Run) -> Non
         ("neural_process/users.csv", repeated("comparison_id"), "neural_process", "a comparison twice"),
         ("personalllm/train-*", repeated("response_1_warmth"), "personalllm", "not those of the answer"),
         ("personalllm/train-*", lambda f: f.slice(1), "personalllm", "left out"),
+        ("fspo/sft/*/*", said("Me.", "completion"), "fspo", "text that no id explains"),
+        ("fspo/sft/*/*", lambda f: f.slice(1), "fspo", "not of the same examples"),
+        ("fspo/sft/*/*", lambda f: pl.concat([f.slice(1), f.slice(1, 1)]), "fspo", "not of the same examples"),
+        ("fspo/ipo/*/*", lambda f: pl.concat([f.slice(1), f.slice(1, 1)]), "fspo", "an example twice"),
+        ("fspo/ipo/*/*", lambda f: f.with_columns(prompt="x " + pl.col("prompt")), "fspo", "text that no id explains"),
+        ("fspo/ipo/*/*", lambda f: f.with_columns(prompt=pl.col("prompt") + pl.col("chosen")), "fspo", "text that no id explains"),
+        (
+            "fspo/ipo/*/*",
+            lambda f: f.with_columns(pl.col("prompt").str.replace("# Example 2\n", "x\n# Example 2\n", literal=True)),
+            "fspo",
+            "text that no id explains",
+        ),
+        (
+            "fspo/ipo/*/*",
+            lambda f: f.with_columns(pl.col("prompt").str.replace("# Task\n", "# Task\n" + pl.col("chosen"), literal=True)),
+            "fspo",
+            "text that no id explains",
+        ),
+        ("fspo/ipo/*/*", lambda f: f.with_columns(pl.col("shots").list.reverse()), "fspo", "text that no id explains"),
+        ("fspo/ipo/*/*", lambda f: f.with_columns(chosen=pl.col("chosen") + "x"), "fspo", "text that no id explains"),
+        ("fspo/roleplay/*/*", said("x", "level"), "fspo", "another level"),
+        ("fspo/roleplay/*/*", described, "fspo", "describe another persona"),
+        ("fspo/pairs/*/*", said("x", "scorer_level"), "fspo", "another scorer_level"),
+        ("fspo/pairs/*/*", said("x", "level_x"), "fspo", "level of another answer"),
+        ("fspo/pairs/*/*", said("x", "model_name_y"), "fspo", "model_name of another answer"),
+        ("fedbiscuit/shp_cmpr_train.jsonl", said("x", "domain"), "fedbiscuit", "differ from their preference"),
+        ("fedbiscuit/shp_rlhf_train.jsonl", said("x", "category"), "fedbiscuit", "another category"),
+        ("fedbiscuit/clients/*/*", lambda f: f.with_columns(label_prob_ab=pl.lit(0.01)), "fedbiscuit", "not their label's"),
+        ("fedbiscuit/clients/*/*", lambda f: f.with_columns(label_prob_ba=pl.lit(0.01)), "fedbiscuit", "not their label's"),
+        ("fedbiscuit/clients/*/*", lambda f: f.with_columns(~pl.col("is_swapped")), "fedbiscuit", "another is_swapped"),
+        ("fedbiscuit/clients/*/*", lambda f: f.with_columns(~pl.col("held_out")), "fedbiscuit", "another held_out"),
+        ("neural_process/users.csv", said("x", "response_b"), "neural_process", "other texts"),
+        ("neural_process/users.csv", lambda f: f.with_columns(pl.selectors.starts_with("reward_a") + 1), "neural_process", "rewards of"),
+        ("neural_process/users.csv", lambda f: f.with_columns(~pl.col("is_conflicting")), "neural_process", "another is_conflicting"),
+        ("personalllm/train-*", said("x", "subset"), "personalllm", "another subset"),
+        ("personalllm/train-*", answered_twice, "personalllm", "more often"),
     ],
 )
 def test_a_change_is_found(copied: Path, pattern: str, change: Callable[[pl.DataFrame], pl.DataFrame], check: str, words: str) -> None:

@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 
 from prefloom.flows.dataset import tables
+from prefloom.flows.dataset.invariants_tables import neural_process
 from prefloom.flows.dataset.run import Run
 from prefloom.flows.steps.exports_personalllm import numbered
 from prefloom.schemas.comparison import Comparison
@@ -251,6 +252,7 @@ def test_types_and_rewards_choose_by_scores(tmp_path: Path) -> None:
     run = exported(tmp_path, personas=[people], splits={}, judgements={}, checks={"labels": {"min_margin": 0}}, exports=wanted)
     rows = pd.read_csv(run.folder / "exports/neural_process/users.csv")
     said = account(run, "neural_process")
+    assert neural_process(run.store, run.resolved.recipe).problems == []
     assert [column for column in rows.columns if column.startswith("choice_")] == ["choice_both", "choice_warm"]
     assert said["comparisons"] == len(rows) + sum(said["left_out"].values())
     assert ((rows["choice_warm"] != rows["choice_both"]) == rows["is_conflicting"]).all()
