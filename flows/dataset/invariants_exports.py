@@ -30,8 +30,7 @@ TOLD = ["instruction", "category"]  # of a prompt for RLHF
 
 def systems(store: Store, recipe: Recipe) -> list[Check]:
     """A check for each system that is exported for, TRL's aside."""
-    made = {"fspo": fspo, "fedbiscuit": fedbiscuit, "neural_process": neural_process, "personalllm": personalllm}
-    return [_sound(name, made[name], store, recipe) for name in recipe.exports.wanted if name in made]
+    return [_sound(name, SYSTEMS[name], store, recipe) for name in recipe.exports.wanted if name in SYSTEMS]
 
 
 def _sound(name: str, made: Callable[[Store, Recipe], Check], store: Store, recipe: Recipe) -> Check:
@@ -150,3 +149,6 @@ def _clients(store: Store, shards: int) -> Iterator[tuple[int, pl.DataFrame]]:
                 waiting = []
         if waiting:
             yield shard, pl.concat(waiting)
+
+
+SYSTEMS = {"fspo": fspo, "fedbiscuit": fedbiscuit, "neural_process": neural_process, "personalllm": personalllm}

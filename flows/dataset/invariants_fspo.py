@@ -26,7 +26,7 @@ def fspo(store: Store, recipe: Recipe) -> Check:
         "fspo", "every preference stands once in both layouts, its winner first in half of the rows; examples are their ids' texts"
     )
     known, few_shot = Known(store), recipe.exports.fspo and recipe.exports.fspo.few_shot
-    examples = few_shot and _Examples(check, known, few_shot)
+    examples = few_shot and Examples(check, known, few_shot)
     for place, name in enumerate(known.names):
         preferences = known.shard(name)
         account = said(store, f"exports/fspo/accounting-{place:05d}.json") if few_shot else {}
@@ -88,7 +88,7 @@ def _complete(check: Check, name: str, seen: list[pl.DataFrame], mine: pl.DataFr
     check.expect(found.equals(mine.select(PAIR).sort(PAIR)), f"{name} has {found.height} rows for {mine.height} preferences, or not those")
 
 
-class _Examples:
+class Examples:
     """The few-shot examples of a run, one part of both tables after the other."""
 
     def __init__(self, check: Check, known: Known, settings: FewShot) -> None:
@@ -133,7 +133,7 @@ class _Examples:
             wanted = pl.concat([rows.select(PAIR), pairs.select("persona_id", pl.col("shots").alias("comparison_id"))]).unique()
             told = self.known.told(wanted, mine).drop_nulls("asked")
             texts = {(row[0], row[1]): row[2:] for row in told.select(*PAIR, *TEXTS).iter_rows()}
-            sides = [self._side(texts, row[:3], row[3], row[4:]) for row in rows.select(*PAIR, "shots", "prompt", *columns).iter_rows()]
+            sides = [self.side(texts, row[:3], row[3], row[4:]) for row in rows.select(*PAIR, "shots", "prompt", *columns).iter_rows()]
             wrong = sides.count(None)
             check.expect(wrong == 0, f"{wrong} rows of {name} differ from their preference and shots, or have text that no id explains")
             ids = rows.select(*PAIR, pl.col("shots").list.join(",").hash())
@@ -141,7 +141,7 @@ class _Examples:
             shown += pairs.height
         return pl.concat(seen), shown
 
-    def _side(self, texts: dict[Any, Any], named: tuple[Any, ...], prompt: str, answers: tuple[str, ...]) -> str | None:
+    def side(self, texts: dict[Any, Any], named: tuple[Any, ...], prompt: str, answers: tuple[str, ...]) -> str | None:
         """Which answer an example shows last ("good" where both read alike), or None if it is not in the bytes of its ids' texts."""
         persona, comparison, shots = named
         about = [texts[persona, name] for name in (*shots, comparison) if (persona, name) in texts]

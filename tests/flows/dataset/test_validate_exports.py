@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import polars as pl
 import pyarrow as pa
@@ -11,9 +12,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from prefloom.flows.dataset import files
+from prefloom.flows.dataset.invariants import Check
+from prefloom.flows.dataset.invariants_exports import SYSTEMS
+from prefloom.flows.dataset.invariants_fspo import Examples
+from prefloom.flows.dataset.invariants_known import Known
 from prefloom.flows.dataset.run import Run
 from prefloom.flows.dataset.store import Store
 from prefloom.flows.dataset.validate import validate
+from prefloom.prompts.examples import completion, prompt, shot
+from prefloom.schemas.exports import FewShot, Mode
 from prefloom.schemas.ids import content_hash
 from prefloom.schemas.manifest import Manifest
 
@@ -102,6 +109,16 @@ def test_every_export_of_an_untouched_dataset_is_valid(every_export: Run) -> Non
         ("neural_process/users.csv", repeated("comparison_id"), "neural_process", "a comparison twice"),
         ("personalllm/train-*", repeated("response_1_warmth"), "personalllm", "not those of the answer"),
         ("personalllm/train-*", lambda f: f.slice(1), "personalllm", "left out"),
+    ],
+)
+def test_a_change_is_found(copied: Path, pattern: str, change: Callable[[pl.DataFrame], pl.DataFrame], check: str, words: str) -> None:
+    edit(copied, pattern, change)
+    assert words in problems(copied)[check]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "change", "check", "words"),
+    [
         ("fspo/sft/*/*", said("Me.", "completion"), "fspo", "text that no id explains"),
         ("fspo/sft/*/*", lambda f: f.slice(1), "fspo", "not of the same examples"),
         ("fspo/sft/*/*", lambda f: pl.concat([f.slice(1), f.slice(1, 1)]), "fspo", "not of the same examples"),
@@ -140,9 +157,25 @@ def test_every_export_of_an_untouched_dataset_is_valid(every_export: Run) -> Non
         ("personalllm/train-*", answered_twice, "personalllm", "more often"),
     ],
 )
-def test_a_change_is_found(copied: Path, pattern: str, change: Callable[[pl.DataFrame], pl.DataFrame], check: str, words: str) -> None:
+def test_a_column_that_no_id_explains_is_found(
+    every_export: Run, copied: Path, pattern: str, change: Callable[[pl.DataFrame], pl.DataFrame], check: str, words: str
+) -> None:
     edit(copied, pattern, change)
-    assert words in problems(copied)[check]
+    assert words in "; ".join(SYSTEMS[check](Store(str(copied)), every_export.resolved.recipe).problems)
+
+
+@pytest.mark.parametrize("forced", [False, True])
+@pytest.mark.parametrize("mode", get_args(Mode))
+def test_examples_of_every_mode_are_their_texts(mode: Mode, forced: bool, store: Store) -> None:
+    texts = {("p", "s"): ("Why?\n", "Because.", "No idea.", "A nurse.", None), ("p", "c"): ("Who?", "Me.", " You.", "A nurse.", "A baker.")}
+    told, settings = mode.endswith("described"), FewShot(mode=mode, teacher_forced=forced)
+    asked = prompt(mode, [shot(mode, "Why?\n", "Because.", "No idea.")], "Who?", "A nurse." if told and forced else None)
+    sides = [completion(mode, answer, who if told and not forced else None) for answer, who in (("Me.", "A nurse."), (" You.", "A baker."))]
+    examples = Examples(Check("fspo", ""), Known(store), settings)
+    assert [examples.side(texts, ("p", "c", ["s"]), asked, (side,)) for side in sides] == ["good", "bad"]
+    assert examples.side(texts, ("p", "c", ["s"]), asked, tuple(sides)) == "bad"
+    assert examples.side(texts, ("p", "c", ["s"]), asked.replace("# Task", "# Task\nx"), tuple(sides)) is None
+    assert examples.side(texts, ("p", "c", ["s"]), asked, (sides[1], sides[0])) is None
 
 
 def test_a_prompt_that_clients_have_seen_is_found(copied: Path) -> None:
