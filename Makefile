@@ -24,9 +24,10 @@ types: .venv/installed
 
 # Tests mostly wait, so three runs of about the same length go side by side.
 unit: .venv/installed
-	@$(BIN)/python -m pytest tests/kill tests/flows/steps tests/flows/report & one=$$!; \
+	@$(BIN)/python -m pytest tests/kill & one=$$!; \
 	$(BIN)/python -m pytest tests/flows --ignore tests/flows/steps --ignore tests/flows/report & other=$$!; \
 	$(BIN)/python -m pytest --ignore tests/kill --ignore tests/flows; failed=$$?; \
+	$(BIN)/python -m pytest tests/flows/steps tests/flows/report || failed=1; \
 	wait $$one || failed=1; wait $$other || failed=1; exit $$failed
 
 test-vllm: .venv/installed vllm
