@@ -1,4 +1,4 @@
-"""A killed build, continued, is the same build. The whole matrix runs here: about three minutes."""
+"""A killed build, continued, is the same build. Every second point of the matrix runs here; matrix.py by hand takes them all."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ import pytest
 def test_a_build_killed_everywhere_ends_byte_identical() -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     script = Path(__file__).with_name("matrix.py")
-    done = subprocess.run([sys.executable, str(script)], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, str(script), "--every", "2"], env=environment, capture_output=True, text=True, check=False)
     print(done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "PASSED: byte-identical, no row lost, no process left" in done.stdout
