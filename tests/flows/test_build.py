@@ -328,7 +328,6 @@ def test_the_export_loads_as_trl_expects_it(small: Path) -> None:
         (["build", "no-such-recipe"], "no such file"),
         (["build", "demo", "--set", "personas.0.cuont=3"], "did you mean 'count'"),
         (["build", "demo", "--set", "judgements.templates=[judge/nope]"], "no such template"),
-        (["build", "demo", "--out", "s3://bucket"], "a local folder"),
         (["build", "demo", "--set", "models.judge.character=smal"], "models.judge.character: found 'smal'; did you mean 'small'"),
         (["build", "own_answers"], "personas.0.path: found"),
         (["validate", "/nowhere"], "no manifest.json"),
