@@ -118,7 +118,7 @@ def _stages(build: "Build") -> None:
         logger.info("%-12s %s", "targets", announce(planned))
         build.stage("targets", next_round, whole=True, again=True)
         _ask(build)
-    lacking = outcomes.lacking(build.run.store, build.run.resolved.recipe)
+    lacking = outcomes.lacking(outcomes.outcomes(build.run.store, build.run.resolved.recipe))
     for line in outcomes.in_words(lacking):
         logger.warning("%-12s %s", "targets", line)
     outcomes.check(lacking, build.run.resolved.recipe.limits.missing)
@@ -194,18 +194,9 @@ class Build:
         """Run the step for every shard, one Prefect task each."""
         self._seal(stage)
         counted = count_prefill(self.run, [only] if only else stage.models(self.run.resolved.recipe))
+        place = self.run.address if policies.is_remote(self.run.resolved.recipe.run) else self.run.url
         parts = 1 if whole else stage.parts(self.run.resolved.recipe)
-        jobs = [
-            ShardJob(
-                self.run.address if policies.is_remote(self.run.resolved.recipe.run) else self.run.url,
-                stage.name,
-                index,
-                stage_hash,
-                retry,
-                only,
-            )
-            for index in range(parts)
-        ]
+        jobs = [ShardJob(place, stage.name, index, stage_hash, retry, only) for index in range(parts)]
         of = f" of {only}" if only else ""
         run_shard = task(name=stage.name + of, task_run_name=stage.name + of + " {job.index:05d}", **policies.task_options())(run_step)
         with policies.placement(self.run.resolved.recipe.run):

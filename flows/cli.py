@@ -151,10 +151,9 @@ def build(
     text += f", {seconds - work:.1f} s of them outside the stages: Prefect, servers that start, hashing, the report"
     if run.store.exists("report.html"):
         text += f"\nlook at {run.url}/report.html"
-    if run.resolved.recipe.target:
-        groups = outcomes.outcomes(run.store, run.resolved.recipe)
+    if groups := outcomes.outcomes(run.store, run.resolved.recipe):
         value["targets"] = {name: group.row() for name, group in groups.items()}
-        if lacking := outcomes.lacking(run.store, run.resolved.recipe):
+        if lacking := outcomes.lacking(groups):
             text += f"\n{len(lacking)} of {len(groups)} groups have fewer preferences than their target: see the log above, or the report"
     say(as_json, value | rows, text)
 

@@ -7,7 +7,7 @@ A label belongs to the group of its persona if its split counts; with `group: sp
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,9 +104,9 @@ def expect_groups(target: Target, personas: pl.DataFrame) -> pl.DataFrame:
 
 
 def outcomes(store: Store, recipe: Recipe) -> dict[str, Outcome]:
-    """Group -> what became of it, in the order of their names, from the tables of a run whose preferences are there."""
-    target = recipe.target
-    assert target, "a recipe without a target has no groups"
+    """Group -> what became of it, by name, from the tables of a run whose preferences are there; none without a target."""
+    if not (target := recipe.target):
+        return {}
     personas = tables.read(store, "personas/part-*.parquet", Persona, ["persona_id", "split", "kind", "traits"])
     prompts = tables.read(store, "prompts/part-*.parquet", Prompt, ["prompt_id", "split", "trait", "trait_value"])
     comparisons = tables.read(store, "comparisons/part-*.parquet", Comparison, ["comparison_id", "prompt_id"])
@@ -155,10 +155,9 @@ def quotas(store: Store) -> pl.DataFrame:
     return tables.read(store, "targets/part-*.parquet", Quota)
 
 
-def lacking(store: Store, recipe: Recipe) -> list[Outcome]:
-    """The groups that lack some, the worst first; none without a target."""
-    found = [one for one in outcomes(store, recipe).values() if one.missing] if recipe.target else []
-    return sorted(found, key=lambda one: (-one.missing, one.group))
+def lacking(found: Mapping[str, Outcome]) -> list[Outcome]:
+    """The groups that lack some, the worst first."""
+    return sorted((one for one in found.values() if one.missing), key=lambda one: (-one.missing, one.group))
 
 
 def check(found: Sequence[Outcome], limit: float | None) -> None:

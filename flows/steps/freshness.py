@@ -126,7 +126,7 @@ def check_outcomes(run: Run) -> None:
         if entry := stages.entry(run.store, stage.name):
             stages.check_outcome(stage, entry, run.resolved.recipe.limits.failures)
     signal.check(run.store, run.resolved.recipe.limits.signal)
-    outcomes.check(outcomes.lacking(run.store, run.resolved.recipe), run.resolved.recipe.limits.missing)
+    outcomes.check(outcomes.lacking(outcomes.outcomes(run.store, run.resolved.recipe)), run.resolved.recipe.limits.missing)
 
 
 def has_failures(run: Run) -> bool:

@@ -126,7 +126,7 @@ def by_round(run: Run) -> list[str]:
 def short(root: Path, given: dict[str, Any], number: int) -> str:
     """With too small a budget: how many groups lack how much, and what is said of the worst."""
     run = run_rounds(root, **given)
-    lacking = outcomes.lacking(run.store, run.resolved.recipe)
+    lacking = outcomes.lacking(outcomes.outcomes(run.store, run.resolved.recipe))
     missing = sum(one.missing for one in lacking)
     said = lacking[0].describe() if lacking else "none"
     return f"- short: {len(lacking)} groups lack {missing:,} of their {number:,}; the worst: `{said}`"
