@@ -310,10 +310,10 @@ def test_no_process_outlives_a_killed_build(tmp_path: Path) -> None:
     assert alive() == []
 
 
-def test_the_export_loads_as_trl_expects_it(small: Path) -> None:
+def test_the_export_loads_as_trl_expects_it(small: Path, tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     files = {split.name: str(split / "*.parquet") for split in (small / "exports/trl").iterdir()}
-    loaded = datasets.load_dataset("parquet", data_files=files, cache_dir=str(small.parent / "hf"))
+    loaded = datasets.load_dataset("parquet", data_files=files, cache_dir=str(tmp_path))
     assert "train" in loaded
     row = loaded["train"][0]
     assert [turn["role"] for turn in row["prompt"]] == ["system", "user"]
