@@ -2,8 +2,6 @@
 
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,12 +12,11 @@ from prefloom.flows.dataset.run import Run
 from prefloom.flows.dataset.store import Store
 from tests.breaking import Place
 from tests.buckets import object_store
+from tests.command import SMALL, prefloom
 from tests.exporting import exported
 from tests.stand_in import StandIn, stand_in
 
 policies.apply_environment()
-
-SMALL = ["demo", "--set", "personas.0.count=30", "--set", "prompts.0.count=20", "--set", "run.report=false"]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -35,14 +32,6 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         os.environ["PREFECT_API_URL"] = str(get_current_settings().api.url)  # for the builds that run in processes of their own
         yield
         del os.environ["PREFECT_API_URL"]
-
-
-def prefloom(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """The console command in a process of its own."""
-    done = subprocess.run([sys.executable, "-m", "prefloom.flows.cli", *arguments], capture_output=True, text=True, check=False)
-    if check and done.returncode:
-        raise AssertionError(f"exit {done.returncode}\n{done.stdout}\n{done.stderr}")
-    return done
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from tests.conftest import SMALL, prefloom
+from tests.command import SMALL, prefloom
 
 Done = dict[str, Any]
 

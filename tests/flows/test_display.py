@@ -22,7 +22,7 @@ from prefloom.flows.display import Display
 from prefloom.flows.steps import freshness
 from prefloom.flows.steps.judgements import judge_comparisons
 from prefloom.schemas.usage import Usage
-from tests.conftest import SMALL, prefloom
+from tests.command import SMALL, prefloom
 from tests.helpers import run_stage
 
 PAID = {"judge": Usage(calls=40, prompt_tokens=1_500_000, completion_tokens=40)}

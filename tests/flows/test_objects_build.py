@@ -11,7 +11,7 @@ from prefloom.flows.dataset import executions, manifest
 from prefloom.flows.dataset.run import Run
 from prefloom.flows.dataset.store import Store
 from prefloom.flows.dataset.validate import validate
-from tests.conftest import SMALL, prefloom
+from tests.command import SMALL, prefloom
 
 
 def start(out: str) -> "subprocess.Popen[str]":

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import SMALL, prefloom
+from tests.command import SMALL, prefloom
 
 
 def query(path: str, body: dict[str, Any]) -> list[dict[str, Any]]:

@@ -24,7 +24,7 @@ from prefloom.flows.dataset.store import Store
 from prefloom.flows.dataset.validate import validate
 from prefloom.flows.publish import EVENT, publish_dataset
 from prefloom.schemas.errors import InputError
-from tests.conftest import SMALL
+from tests.command import SMALL
 from tests.hub_double import hub
 from tests.hub_state import Hub
 

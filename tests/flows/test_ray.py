@@ -13,7 +13,7 @@ import pytest
 from prefloom.flows import policies
 from prefloom.flows.dataset.resolve import resolve
 from prefloom.schemas.errors import InputError
-from tests.conftest import SMALL, prefloom
+from tests.command import SMALL, prefloom
 
 NODE: dict[str, Any] = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 80 << 20}
 

@@ -10,7 +10,7 @@ import yaml
 
 from prefloom.flows.dataset.store import Store
 from prefloom.flows.dataset.validate import validate
-from tests.conftest import prefloom
+from tests.command import prefloom
 from tests.flows.steps.test_targets import CHANGES
 from tests.helpers import BASE, run_rounds
 

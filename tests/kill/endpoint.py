@@ -18,13 +18,11 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import polars as pl
 
-from tests.kill.matrix import MARK, digests, gone_after
+from tests.kill.matrix import MARK, digests, gone_after, shared_prefect
 from tests.stand_in import StandIn, stand_in
 
 DOWN = 0.3  # seconds that a killed server stays away
@@ -163,29 +161,10 @@ def kill(what: str, point: int, build: Build, server: StandIn, log: Log) -> int:
     return flying
 
 
-@contextmanager
-def prefect(scratch: Path) -> Iterator[None]:
-    """One Prefect server for all builds, unless the environment names one."""
-    if "PREFECT_API_URL" in os.environ:
-        yield
-        return
-    from prefloom.flows import policies
-
-    policies.apply_environment()
-    os.environ["PREFECT_HOME"] = str(scratch / "prefect")
-    from prefect.settings import get_current_settings
-
-    from prefloom.flows.local_server import local_server
-
-    with local_server():
-        os.environ["PREFECT_API_URL"] = str(get_current_settings().api.url)
-        yield
-
-
 def run(scratch: Path, options: argparse.Namespace) -> None:
     served = scratch / "served.log"
     settings = {"models": ["writer", "judge"], "latency": options.latency, "jitter": 0.5}
-    with prefect(scratch), stand_in(log=served, **settings) as server:
+    with shared_prefect(), stand_in(log=served, **settings) as server:
         path = scratch / "recipe.yaml"
         path.write_text(json.dumps(recipe(server.url, options)))
         whole, log = Build(path, scratch / "whole"), Log(served)
@@ -226,6 +205,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="prefloom-storm-") as scratch:
+        os.environ["PREFECT_HOME"] = f"{scratch}/prefect"
         run(Path(scratch), options)
 
 

@@ -15,7 +15,11 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+from prefloom.flows import local_server, policies
 
 DRIVER = Path(__file__).with_name("driver.py")
 MARK = "PREFLOOM_KILL_MATRIX"
@@ -49,6 +53,9 @@ POINTS: list[tuple[str, int]] = [
 ]
 
 
+OWN_SERVER = 3  # kills of the first points hit a build while its own Prefect server starts; the others share one, which takes half the time
+
+
 def start(folder: Path, log: Path, point: str, nth: int, arguments: list[str]) -> int:
     """Run the driver to its end; returns the exit code (negative: the signal)."""
     command = [sys.executable, str(DRIVER), str(log), point, str(nth), "build", *arguments, "--out", str(folder)]
@@ -57,6 +64,21 @@ def start(folder: Path, log: Path, point: str, nth: int, arguments: list[str]) -
     if done.returncode not in (0, -9):
         raise SystemExit(f"build failed ({done.returncode}):\n{done.stdout}\n{done.stderr}")
     return done.returncode
+
+
+@contextmanager
+def shared_prefect() -> Iterator[None]:
+    """One Prefect server for all builds, unless the environment names one."""
+    if "PREFECT_API_URL" in os.environ:
+        yield
+        return
+    policies.apply_environment()
+    from prefect.settings import get_current_settings
+
+    with local_server.local_server():
+        os.environ["PREFECT_API_URL"] = str(get_current_settings().api.url)
+        yield
+        del os.environ["PREFECT_API_URL"]
 
 
 def survivors(folder: Path) -> list[int]:
@@ -114,15 +136,18 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="prefloom-kill-") as scratch:
         os.environ["PREFECT_HOME"] = f"{scratch}/prefect"  # empty: the first kill hits a server that migrates its database
-        run(Path(scratch), options)
+        with ExitStack() as until_the_end:
+            run(Path(scratch), options, until_the_end)
 
 
-def run(scratch: Path, options: argparse.Namespace) -> None:
+def run(scratch: Path, options: argparse.Namespace, until_the_end: ExitStack) -> None:
     arguments = ["demo", "--set", f"personas.0.count={options.personas}", "--set", f"prompts.0.count={options.prompts}"]
     killed, log = scratch / "killed", scratch / "killed.log"
     all_asked: Counter[str] = Counter()
     in_flight = seen = hits = 0
     for point, nth in [*POINTS[:: options.every], ("-", 1)]:
+        if (point, nth) not in POINTS[:OWN_SERVER] and "PREFECT_API_URL" not in os.environ:
+            until_the_end.enter_context(shared_prefect())
         code = start(killed, log, point, nth, arguments)
         lived = gone_after(killed)
         asked, journaled, where, seen = read_log(log, seen)

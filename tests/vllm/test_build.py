@@ -14,7 +14,7 @@ import yaml
 
 from prefloom.flows.dataset.store import Store
 from prefloom.flows.dataset.validate import validate
-from tests.conftest import prefloom
+from tests.command import prefloom
 from tests.vllm.conftest import ARGUMENTS, ENVIRONMENT, HOME
 
 # The tiny model babbles: what a check would say of its answers is no matter here.

@@ -20,7 +20,7 @@ from prefloom.flows.report.page import environment, render
 from prefloom.schemas.label import Rejected
 from prefloom.schemas.persona import Persona
 from prefloom.schemas.prompt import Prompt
-from tests.conftest import SMALL, prefloom
+from tests.command import SMALL, prefloom
 from tests.flows.dataset.test_choices import piloted
 from tests.flows.report.test_page import SECTIONS, Reader, read
 from tests.vectored import WIDTH, leave_out, vectored

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.chromium import BINARY, Chromium
-from tests.conftest import prefloom
+from tests.command import prefloom
 from tests.flows.report.test_page import SECTIONS, read
 
 BAIT = "http://127.0.0.1:9/bait"

@@ -13,7 +13,7 @@ from prefloom.flows.dataset.store import Store
 from prefloom.flows.report.figures import strips
 from prefloom.flows.report.page import percent, render, shown
 from prefloom.schemas.errors import InputError
-from tests.conftest import SMALL, prefloom
+from tests.command import SMALL, prefloom
 
 SECTIONS = [
     "funnel",

@@ -21,7 +21,7 @@ from prefloom.flows.steps.audit_evidence import differences, load
 from prefloom.flows.steps.audit_text import text
 from prefloom.schemas.errors import InputError
 from tests.auditing import DICE, LABELS, MARGIN, Lengths, Planted, evidence
-from tests.conftest import prefloom
+from tests.command import prefloom
 
 NOISE = np.random.default_rng(11)
 

@@ -11,7 +11,7 @@ from prefloom.flows.steps.audit import against_gold
 from prefloom.flows.steps.audit_gold import GoldRow, read, targets
 from prefloom.schemas.errors import InputError
 from tests.auditing import LABELS, evidence
-from tests.conftest import prefloom
+from tests.command import prefloom
 
 
 def row(number: int, choice: str | None = "a", chosen: str | None = None, persona: str | None = None) -> GoldRow:
