@@ -29,7 +29,7 @@ _TELLING = ("--quantization", "-q", "--dtype", "--chat-template", "--tokenizer",
 _SMALL = 1 << 20  # bytes of a file of weights that are read from either end
 
 _ENGINES: dict[tuple[str, ...], Endpoint] = {}
-_OURS: dict[str, serving.Serving] = {}
+_OURS: dict[tuple[str, str], serving.Serving] = {}  # by run and name: one process may look at several runs
 _GUARD = threading.Lock()
 
 
@@ -42,12 +42,11 @@ def open_endpoint(run: Run, name: str) -> Endpoint:
     key = (run.url, name, model.model_dump_json(), server.model_dump_json(), probe.model_dump_json() if probe else "")
     with _GUARD:
         if key not in _ENGINES:
-            if server.vllm and name not in _OURS:
+            if server.vllm and (run.url, name) not in _OURS:
                 logs = run.folder if run.store.local else Path(tempfile.gettempdir()) / run.name  # a server writes to a disk
                 log = logs / "logs" / f"vllm-{probes.slug(name)}.log"
-                _OURS[name] = serving.Serving(server.vllm, model.model, log, name, server.key)
-            ours = _OURS.get(name)
-            _ENGINES[key] = Endpoint(name, model, server, probe, ours)
+                _OURS[run.url, name] = serving.Serving(server.vllm, model.model, log, name, server.key)
+            _ENGINES[key] = Endpoint(name, model, server, probe, _OURS.get((run.url, name)))
         return _ENGINES[key]
 
 
@@ -76,7 +75,7 @@ def count_prefill(run: Run, models: Sequence[str]) -> Callable[[], dict[str, Pre
         for name, first in before.items():
             last = _counters(run, name)
             # One of ours that was started in between has counted from zero.
-            first = {url: first.get(url, {}) for url in last} if name in _OURS else first
+            first = {url: first.get(url, {}) for url in last} if (run.url, name) in _OURS else first
             if prefill := metrics.difference(first, last):
                 found[name] = prefill
         return found
@@ -86,7 +85,7 @@ def count_prefill(run: Run, models: Sequence[str]) -> Callable[[], dict[str, Pre
 
 def _counters(run: Run, name: str) -> dict[str, metrics.Counters]:
     """What the model's servers have counted so far, by address; nothing for those that do not run or do not count."""
-    ours = _OURS.get(name)
+    ours = _OURS.get((run.url, name))
     settings = _settings(run, name)[1]
     urls = settings.urls if ours is None else [url] if (url := ours.url()) else []
     return on_loop(metrics.read_all(urls)) if urls else {}
