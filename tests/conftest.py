@@ -18,6 +18,20 @@ from tests.stand_in import StandIn, stand_in
 
 policies.apply_environment()
 
+# Of the files that take minutes, the longest first: begun last, they would leave the other workers of `pytest -n` with nothing to do.
+LONGEST = (
+    "tests/kill/test_kill",
+    "tests/flows/test_build",
+    "tests/flows/test_publish",
+    "tests/flows/test_schedules",
+    "tests/kill",
+    "tests/flows/test_ray",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: next((i for i, name in enumerate(LONGEST) if item.nodeid.startswith(name)), len(LONGEST)))
+
 
 @pytest.fixture(scope="session", autouse=True)
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:

@@ -18,7 +18,7 @@ from tests.breaking import ANSWERS, PERSONAS, PROMPTS, RECIPE, Place, command, l
 
 
 def cases(names: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize(names, rows, ids=lambda value: ascii(value)[:40])
+    return pytest.mark.parametrize(names, rows, ids=lambda value: value.__name__ if callable(value) else ascii(value)[:40])
 
 
 @cases(
