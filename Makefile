@@ -4,6 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 VLLM := .venv-vllm
+VLLM_TESTS ?= tests/vllm
 
 .PHONY: demo test lint types unit test-vllm vllm bench docs screenshots clean
 
@@ -27,7 +28,7 @@ unit: .venv/installed
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test-vllm: .venv/installed vllm
-	PREFLOOM_TEST_VLLM=$(VLLM) $(BIN)/python -m pytest -m vllm tests/vllm
+	PREFLOOM_TEST_VLLM=$(VLLM) $(BIN)/python -m pytest -m vllm $(VLLM_TESTS)
 
 vllm: $(VLLM)/installed $(VLLM)/models/made
 

@@ -1,9 +1,11 @@
-"""One Prefect server and one small dataset for the whole session. Nothing here reaches the network."""
+"""One Prefect server for all tests, one small dataset for each worker. Nothing here reaches the network."""
 
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -33,19 +35,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: next((i for i, name in enumerate(LONGEST) if item.nodeid.startswith(name)), len(LONGEST)))
 
 
-@pytest.fixture(scope="session", autouse=True)
-def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A Prefect server on an empty home, started when the session starts and gone when it ends."""
-    os.environ["PREFECT_HOME"] = str(tmp_path_factory.mktemp("prefect"))
+_UNTIL_THE_END = ExitStack()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Start a Prefect server on an empty home. The workers of `pytest -n`, and builds in processes of their own, inherit its address."""
+    if hasattr(session.config, "workerinput") or session.config.option.collectonly:
+        return
+    os.environ["PREFECT_HOME"] = _UNTIL_THE_END.enter_context(TemporaryDirectory(prefix="prefloom-prefect-"))
     os.environ.pop("PREFECT_API_URL", None)
     from prefect.settings import get_current_settings
 
     from prefloom.flows.local_server import local_server
 
-    with local_server():
-        os.environ["PREFECT_API_URL"] = str(get_current_settings().api.url)  # for the builds that run in processes of their own
-        yield
-        del os.environ["PREFECT_API_URL"]
+    _UNTIL_THE_END.enter_context(local_server())
+    os.environ["PREFECT_API_URL"] = str(get_current_settings().api.url)
+
+
+def pytest_sessionfinish() -> None:
+    _UNTIL_THE_END.close()
 
 
 @pytest.fixture(scope="session")
