@@ -99,7 +99,12 @@ def install(fuse: Fuse) -> None:
     local_server._wait = logged_wait
 
 
-if __name__ == "__main__":
-    install(Fuse(sys.argv[1], sys.argv[2], int(sys.argv[3])))
-    sys.argv = ["prefloom", *sys.argv[4:]]
+def main(log: str, point: str, nth: str, *arguments: str) -> None:
+    """Run the command with these arguments until the fuse blows."""
+    install(Fuse(log, point, int(nth)))
+    sys.argv = ["prefloom", *arguments]
     cli.main()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

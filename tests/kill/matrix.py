@@ -1,7 +1,7 @@
 """Kill a build at many points, continue it each time, and compare the end with a build that was never interrupted.
 
-    python tests/kill/matrix.py                     # small recipe, a few minutes
-    python tests/kill/matrix.py --personas 200 --prompts 100
+    python -m tests.kill.matrix                     # small recipe, a few minutes
+    python -m tests.kill.matrix --personas 200 --prompts 100
 
 Prints a line for every kill: where it hit, what was in flight, how long the processes of the build lived on. Then, over all kills:
 repeated calls <= calls in flight, rows lost = 0, every Parquet file and the manifest byte-identical.
@@ -20,8 +20,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from prefloom.flows import local_server, policies
+from tests.command import in_fork
+from tests.kill import driver
 
-DRIVER = Path(__file__).with_name("driver.py")
 MARK = "PREFLOOM_KILL_MATRIX"
 
 # In the order in which a build passes them, so that every continued build gets one point further.
@@ -53,14 +54,18 @@ POINTS: list[tuple[str, int]] = [
 ]
 
 
-OWN_SERVER = 3  # kills of the first points hit a build while its own Prefect server starts; the others share one, which takes half the time
+OWN_SERVER = 3  # the first kills hit a build while its own Prefect server starts; later ones share a server, and their imports (in_fork)
 
 
 def start(folder: Path, log: Path, point: str, nth: int, arguments: list[str]) -> int:
     """Run the driver to its end; returns the exit code (negative: the signal)."""
-    command = [sys.executable, str(DRIVER), str(log), point, str(nth), "build", *arguments, "--out", str(folder)]
+    command = [str(log), point, str(nth), "build", *arguments, "--out", str(folder)]
     environment = os.environ | {MARK: str(folder)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if "PREFECT_API_URL" in os.environ:
+        done = in_fork(driver.main, *command, environment=environment)
+    else:
+        alone = [sys.executable, driver.__file__, *command]
+        done = subprocess.run(alone, env=environment, capture_output=True, text=True, check=False)
     if done.returncode not in (0, -9):
         raise SystemExit(f"build failed ({done.returncode}):\n{done.stdout}\n{done.stderr}")
     return done.returncode

@@ -11,8 +11,8 @@ import pytest
 @pytest.mark.timeout(1800)
 def test_a_build_killed_everywhere_ends_byte_identical() -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    script = Path(__file__).with_name("matrix.py")
-    done = subprocess.run([sys.executable, str(script), "--every", "2"], env=environment, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "tests.kill.matrix", "--every", "2"]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], env=environment, capture_output=True, text=True, check=False)
     print(done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "PASSED: byte-identical, no row lost, no process left" in done.stdout
