@@ -248,7 +248,8 @@ def test_when_nobody_is_asked_the_build_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("out", ["a::b", "g[1]", "~x"])
 def test_odd_folder_names_are_taken_to_the_letter(tmp_path: Path, out: str) -> None:
-    done = json.loads(prefloom("build", *SMALL, "--out", str(tmp_path / out), "--json").stdout)
+    few = [*SMALL, "--set", "personas.0.count=4", "--set", "prompts.0.count=4"]
+    done = json.loads(prefloom("build", *few, "--out", str(tmp_path / out), "--json").stdout)
     assert sorted(path.name for path in tmp_path.iterdir()) == [out]
     prefloom("validate", done["dataset"])
 
@@ -277,7 +278,6 @@ def test_ctrl_c_ends_the_build_and_its_server(tmp_path: Path) -> None:
     assert "Traceback" not in rest
     left = json.loads(prefloom("plan", *recipe, "--json").stdout)["total"]["left"]
     assert left > 10_000, "most of the 31,456 readings were not asked after the key was pressed"
-    prefloom("build", *recipe)
 
 
 def test_no_process_outlives_a_killed_build(tmp_path: Path) -> None:

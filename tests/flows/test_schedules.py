@@ -107,7 +107,7 @@ def test_a_schedule_fires_builds_publishes_and_trains(site: Site) -> None:
     sets = [part for value in TINY for part in ("--set", value)]
     train = f"{sys.executable} train.py {{repo_id}} {{revision}}"
     grow = ["--grow", "personas.0.count=+4", "--repo-id", "me/prefs", "--train", train]
-    serving = site.start(sys.executable, "-m", "prefloom.flows.cli", "serve", "demo", *sets, *grow, "--every", "4", "--json")
+    serving = site.start(sys.executable, "-m", "prefloom.flows.cli", "serve", "demo", *sets, *grow, "--every", "12", "--json")
     try:
         trained = site.wait(lambda: site.ended("train", "demo"))
         nights = site.wait(lambda: site.ended("nightly", "demo")[1:] and site.ended("nightly", "demo"))

@@ -8,6 +8,7 @@ import pytest
 from prefloom.flows.dataset import audits
 from prefloom.flows.dataset.run import Run
 from prefloom.flows.dataset.store import Store
+from prefloom.flows.report import figures
 from prefloom.flows.report.page import render
 from prefloom.flows.steps.audit import against_gold, against_truth
 from prefloom.flows.steps.audit_evidence import load
@@ -16,6 +17,12 @@ from tests.auditing import Lengths
 from tests.flows.report.test_page import SECTIONS, read
 
 BAD = "<script>document.title='ran'</script>\x1b[2J\u202e{{ 7*7 }}" + "x" * 5000
+
+
+@pytest.fixture
+def blank_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the figures of other sections out, where a test renders the page to see that there is one."""
+    monkeypatch.setattr(figures, "draw", lambda height, paint: "<svg></svg>")
 
 
 @pytest.fixture
@@ -44,6 +51,7 @@ def test_the_section_shows_both_truths_and_nothing_that_runs(audited: Path) -> N
     assert "None %" not in page.text  # answers may say "None"
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_figures_of_another_state_are_not_shown(audited: Path) -> None:
     found = json.loads((audited / "audit.json").read_text())
     for change in ({"manifest": "0" * 64}, {"version": 0}):
@@ -51,12 +59,14 @@ def test_figures_of_another_state_are_not_shown(audited: Path) -> None:
         assert read(render(Store(str(audited)))).sections == SECTIONS
 
 
+@pytest.mark.usefixtures("blank_figures")
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", "[" * 100_000])
 def test_a_damaged_file_costs_no_report(audited: Path, content: str) -> None:
     (audited / "audit.json").write_text(content)
     assert read(render(Store(str(audited)))).sections == SECTIONS
 
 
+@pytest.mark.usefixtures("blank_figures")
 @pytest.mark.parametrize("change", [{}, {"accuracy": None}, {"checks": {"rows": 3}}, {"orders": "x"}, {"coverage": {"labels": 0}}])
 def test_a_file_changed_by_hand_costs_no_report(audited: Path, change: dict[str, object]) -> None:
     found = json.loads((audited / "audit.json").read_text())
