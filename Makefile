@@ -6,6 +6,9 @@ BIN := .venv/bin
 VLLM := .venv-vllm
 VLLM_TESTS ?= tests/vllm
 
+# Compiled modules are kept: the tests start many processes, and each would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test lint types unit test-vllm vllm bench docs screenshots clean
 
 demo: .venv/installed
