@@ -278,6 +278,7 @@ def test_ctrl_c_ends_the_build_and_its_server(tmp_path: Path) -> None:
     assert "Traceback" not in rest
     left = json.loads(prefloom("plan", *recipe, "--json").stdout)["total"]["left"]
     assert left > 10_000, "most of the 31,456 readings were not asked after the key was pressed"
+    prefloom("build", *recipe)
 
 
 def test_no_process_outlives_a_killed_build(tmp_path: Path) -> None:
