@@ -9,11 +9,12 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 
-from prefloom.flows import cli
+from prefloom.flows import cli, policies
 
 SMALL = ["demo", "--set", "personas.0.count=30", "--set", "prompts.0.count=20", "--set", "run.report=false"]
 _FORKS = get_context("forkserver")
@@ -29,6 +30,23 @@ def prefloom(*arguments: str, check: bool = True) -> subprocess.CompletedProcess
     if check and done.returncode:
         raise AssertionError(f"exit {done.returncode}\n{done.stdout}\n{done.stderr}")
     return done
+
+
+@contextmanager
+def shared_prefect() -> Iterator[None]:
+    """One Prefect server for all builds of this process and of those that it starts, unless the environment names one."""
+    if "PREFECT_API_URL" in os.environ:
+        yield
+        return
+    policies.apply_environment()
+    from prefect.settings import get_current_settings
+
+    from prefloom.flows.local_server import local_server
+
+    with local_server():
+        os.environ["PREFECT_API_URL"] = str(get_current_settings().api.url)
+        yield
+        del os.environ["PREFECT_API_URL"]
 
 
 def in_fork(main: Callable[..., None], *arguments: str, environment: Mapping[str, str] = os.environ) -> subprocess.CompletedProcess[str]:

@@ -14,7 +14,7 @@ from prefloom.flows.dataset.run import Run
 from prefloom.flows.dataset.store import Store
 from tests.breaking import Place
 from tests.buckets import object_store
-from tests.command import SMALL, prefloom
+from tests.command import SMALL, prefloom, shared_prefect
 from tests.exporting import exported
 from tests.stand_in import StandIn, stand_in
 
@@ -45,12 +45,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         return
     os.environ["PREFECT_HOME"] = _UNTIL_THE_END.enter_context(TemporaryDirectory(prefix="prefloom-prefect-"))
     os.environ.pop("PREFECT_API_URL", None)
-    from prefect.settings import get_current_settings
-
-    from prefloom.flows.local_server import local_server
-
-    _UNTIL_THE_END.enter_context(local_server())
-    os.environ["PREFECT_API_URL"] = str(get_current_settings().api.url)
+    _UNTIL_THE_END.enter_context(shared_prefect())
 
 
 def pytest_sessionfinish() -> None:

@@ -110,7 +110,7 @@ def test_a_schedule_fires_builds_publishes_and_trains(site: Site) -> None:
     serving = site.start(sys.executable, "-m", "prefloom.flows.cli", "serve", "demo", *sets, *grow, "--every", "12", "--json")
     try:
         trained = site.wait(lambda: site.ended("train", "demo"))
-        nights = site.wait(lambda: site.ended("nightly", "demo")[1:] and site.ended("nightly", "demo"))
+        nights = site.wait(lambda: len(found := site.ended("nightly", "demo")) > 1 and found)
     finally:
         children = _children(serving.pid)
         serving.send_signal(signal.SIGTERM)

@@ -22,7 +22,8 @@ from pathlib import Path
 
 import polars as pl
 
-from tests.kill.matrix import MARK, digests, gone_after, shared_prefect
+from tests.command import shared_prefect
+from tests.kill.matrix import MARK, digests, gone_after
 from tests.stand_in import StandIn, stand_in
 
 DOWN = 0.3  # seconds that a killed server stays away

@@ -15,12 +15,10 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
-from prefloom.flows import local_server, policies
-from tests.command import in_fork
+from tests.command import in_fork, shared_prefect
 from tests.kill import driver
 
 MARK = "PREFLOOM_KILL_MATRIX"
@@ -69,21 +67,6 @@ def start(folder: Path, log: Path, point: str, nth: int, arguments: list[str]) -
     if done.returncode not in (0, -9):
         raise SystemExit(f"build failed ({done.returncode}):\n{done.stdout}\n{done.stderr}")
     return done.returncode
-
-
-@contextmanager
-def shared_prefect() -> Iterator[None]:
-    """One Prefect server for all builds, unless the environment names one."""
-    if "PREFECT_API_URL" in os.environ:
-        yield
-        return
-    policies.apply_environment()
-    from prefect.settings import get_current_settings
-
-    with local_server.local_server():
-        os.environ["PREFECT_API_URL"] = str(get_current_settings().api.url)
-        yield
-        del os.environ["PREFECT_API_URL"]
 
 
 def survivors(folder: Path) -> list[int]:
@@ -150,8 +133,8 @@ def run(scratch: Path, options: argparse.Namespace, until_the_end: ExitStack) ->
     killed, log = scratch / "killed", scratch / "killed.log"
     all_asked: Counter[str] = Counter()
     in_flight = seen = hits = 0
-    for point, nth in [*POINTS[:: options.every], ("-", 1)]:
-        if (point, nth) not in POINTS[:OWN_SERVER] and "PREFECT_API_URL" not in os.environ:
+    for place, (point, nth) in enumerate([*POINTS[:: options.every], ("-", 1)]):
+        if place == len(POINTS[: OWN_SERVER : options.every]):
             until_the_end.enter_context(shared_prefect())
         code = start(killed, log, point, nth, arguments)
         lived = gone_after(killed)
